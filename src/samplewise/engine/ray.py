@@ -1,0 +1,70 @@
+"""A Ray cluster: the same batch functions, run as stages of Ray Data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from samplewise.errors import UsageError
+
+__all__ = ["RayEngine"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class RayEngine:
+    """Run on a Ray cluster; every node must see the input and the cache at the same path.
+
+    Parameters
+    ----------
+    address : str, optional
+        The cluster to join, such as ``"10.0.0.1:6379"`` or ``"auto"``; without it, a cluster is
+        started on this machine.
+
+    Raises
+    ------
+    UsageError
+        If Ray is not installed, or the cluster cannot be reached.
+    """
+
+    name = "ray"
+
+    def __init__(self, address: str | None = None) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise UsageError(
+                "the ray engine needs Ray", mend="pip install 'samplewise[ray]'"
+            ) from error
+        if not ray.is_initialized():
+            try:
+                ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            except ConnectionError as error:
+                raise UsageError(
+                    f"no Ray cluster answers at {address}: {error}",
+                    mend="start one with: ray start --head",
+                ) from error
+        ray.data.DataContext.get_current().enable_progress_bars = False
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Yield `function(item)` for each item, in order.
+
+        A task whose worker dies is run again by Ray.
+        """
+        import ray
+
+        def run(row: dict[str, Any]) -> dict[str, Any]:
+            return {"place": row["place"], "result": function(row["item"])}
+
+        if not items:
+            return
+        rows = [{"place": place, "item": item} for place, item in enumerate(items)]
+        stage = ray.data.from_items(rows, override_num_blocks=len(rows)).map(run)
+        early: dict[int, R] = {}
+        due = 0
+        for row in stage.iter_rows():
+            early[row["place"]] = row["result"]
+            while due in early:
+                yield early.pop(due)
+                due += 1

@@ -1,0 +1,217 @@
+"""Which fields of a row hold its text, label, source and score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from samplewise.errors import InputError
+
+__all__ = ["Layout", "Rejection", "find_layout"]
+
+# Each layout is a tuple of slots; a slot is the names a field may have. A slot that ends in None
+# may be missing. The first layout that fits the most rows of the sample wins.
+_TEXT_LAYOUTS: tuple[tuple[tuple[str | None, ...], ...], ...] = (
+    (("instruction",), ("input", None), ("output", "response", "completion", None)),
+    (("prompt",), ("completion", "response", "output", "answer", None)),
+    (("question",), ("answer", "response", None)),
+    (("text",),),
+    (("content",),),
+)
+_CONVERSATIONS = ("messages", "conversations", "conversation", "dialogs", "dialog")
+_SPOKEN = ("content", "value", "text")
+_LABELS = ("label", "labels", "category")
+_SOURCES = ("source", "dataset", "subset")
+_SCORES = ("score", "quality", "reward")
+
+
+class Rejection(Exception):  # noqa: N818 - not an error: the row is set aside, the run goes on
+    """Why one row cannot be used."""
+
+    def __init__(self, reason: str, field: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.field = reason, field
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The fields that a pool's rows are read from.
+
+    Parameters
+    ----------
+    text : tuple of str
+        Fields joined by a newline to make the row's text; all must be there, not all empty.
+        A list of messages counts as text.
+    optional : tuple of str
+        Those of `text` that may be missing.
+    label, source, score : str or None
+        Fields of the label, the source and the score, where the pool has them.
+    score_required : bool
+        Whether a row without a finite score is set aside (so when the user named the field).
+    """
+
+    text: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    label: str | None = None
+    source: str | None = None
+    score: str | None = None
+    score_required: bool = False
+
+    @property
+    def fields(self) -> list[str]:
+        """All fields that are read."""
+        named = (*self.text, self.label, self.source, self.score)
+        return list(dict.fromkeys(field for field in named if field))
+
+    def read(self, row: Mapping[str, Any]) -> tuple[str, str | None, str | None, float]:
+        """Read (text, label, source, score) from one row; a missing score is NaN.
+
+        Raises
+        ------
+        Rejection
+            If a field is missing, empty or of the wrong type.
+
+        Examples
+        --------
+        >>> layout = Layout(text=("question", "answer"), score="score")
+        >>> layout.read({"question": "1 + 1?", "answer": "2", "score": 0.5})
+        ('1 + 1?\\n2', None, None, 0.5)
+        """
+        parts = []
+        for field in self.text:
+            value = row.get(field)
+            if value is not None:
+                parts.append(value if isinstance(value, str) else _spoken(value, field))
+            elif field not in self.optional:
+                raise Rejection("is missing", field)
+        text = "\n".join(part for part in parts if part)
+        if self.text and (not text or text.isspace()):
+            raise Rejection("is empty", self.text[0])
+        return (
+            text,
+            _category(row.get(self.label), self.label) if self.label else None,
+            _category(row.get(self.source), self.source) if self.source else None,
+            self._score(row),
+        )
+
+    def _score(self, row: Mapping[str, Any]) -> float:
+        if self.score is None:
+            return math.nan
+        value = row.get(self.score)
+        try:
+            score = math.nan if value is None else float(value)
+        except (TypeError, ValueError):
+            score = math.nan
+        if self.score_required and not math.isfinite(score):
+            reason = "is missing" if value is None else f"is not a finite number: {str(value)[:40]!r}"
+            raise Rejection(reason, self.score)
+        return score
+
+
+def find_layout(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    source: str | None = None,
+    score: str | None = None,
+) -> Layout:
+    """Find the layout of a pool from some of its rows; what the user names is taken as it is.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        The first rows of the pool.
+    text : str, optional
+        Comma-separated fields that make the text.
+    label, source, score : str, optional
+        Their fields.
+
+    Raises
+    ------
+    InputError
+        If no field can be found to take the text from, or a named field is in none of the rows.
+
+    Examples
+    --------
+    >>> find_layout([{"instruction": "Add.", "input": "1 2", "output": "3"}]).text
+    ('instruction', 'input', 'output')
+    """
+    named = [part.strip() for part in text.split(",")] if text else []
+    present = {field for row in rows for field in row}
+    for field in [*named, label, source, score]:
+        if field and rows and field not in present:
+            raise InputError(
+                "no such field in the first rows",
+                field=field,
+                mend=f"the fields are: {', '.join(sorted(map(str, present)))}",
+            )
+    layouts = [((field,),) for field in _CONVERSATIONS]
+    best, optional, hits = (), (), 0
+    for slots in (*_TEXT_LAYOUTS, *layouts):
+        fields, loose = _resolve(slots, present)
+        count = sum(all(field in row for field in fields if field not in loose) for row in rows)
+        if fields and count > hits:
+            best, optional, hits = fields, loose, count
+    if named:
+        best, optional = tuple(named), ()
+    if rows and not best:
+        raise InputError(
+            f"no text found in the fields {', '.join(sorted(map(str, present)))}",
+            mend="name the text fields with --text FIELD[,FIELD] (text= in Python)",
+        )
+    return Layout(
+        best,
+        optional,
+        label or _first(_LABELS, present),
+        source or _first(_SOURCES, present),
+        score or _first(_SCORES, present),
+        score_required=score is not None,
+    )
+
+
+def _resolve(
+    slots: tuple[tuple[str | None, ...], ...], present: set[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Give the fields that fill the slots, and those of them that a row may lack."""
+    fields, optional = [], []
+    for slot in slots:
+        field = _first([name for name in slot if name], present)
+        if field is None and None not in slot:
+            return (), ()
+        if field is not None:
+            fields.append(field)
+            if field == "input":
+                optional.append(field)
+    return tuple(fields), tuple(optional)
+
+
+def _first(names: Sequence[str], present: set[str]) -> str | None:
+    return next((name for name in names if name in present), None)
+
+
+def _category(value: Any, field: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (bool, int, float)):
+        return str(value)
+    raise Rejection(f"is a {type(value).__name__}, not a name", field)
+
+
+def _spoken(value: Any, field: str) -> str:
+    """Join the turns of a conversation: strings, or mappings that hold what was said."""
+    if not isinstance(value, (list, tuple)):
+        raise Rejection(f"is a {type(value).__name__}, not text", field)
+    turns = []
+    for turn in value:
+        said = turn
+        if isinstance(turn, Mapping):
+            said = next((turn[name] for name in _SPOKEN if turn.get(name) is not None), None)
+        if isinstance(said, list):
+            said = _spoken(said, field)
+        if said is not None and not isinstance(said, str):
+            raise Rejection(f"holds a {type(said).__name__} where a turn's text should be", field)
+        turns.append(said or "")
+    return "\n".join(turn for turn in turns if turn)

@@ -1,0 +1,593 @@
+"""What can be drawn from: rows with text, label, source, score and, when needed, embeddings.
+
+A pool read from files keeps its rows on disk, in shards of about 16 MB, and only their small
+columns in memory; a pool made from rows in memory keeps them there. Both answer alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from samplewise.errors import InputError, UsageError
+from samplewise.files import atomic_path, file_hash
+from samplewise.layout import Layout, find_layout
+from samplewise.progress import Progress, Silent
+from samplewise.readers import (
+    COLUMNS,
+    Part,
+    Rejected,
+    Shard,
+    csv_header,
+    first_rows,
+    plan,
+    shard_of,
+    tabulate,
+)
+from samplewise.shards import VERSION, Mapper, load_shard, store_parts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Category", "Pool"]
+
+Floats: TypeAlias = NDArray[np.float64]
+Vectors: TypeAlias = NDArray[np.float32]
+
+_SMALL = ("line", "label", "source", "score")
+_SUFFIXES = {"jsonl": ".jsonl", "json": ".json", "csv": ".csv", "npy": ".npy"}
+
+
+@dataclass(frozen=True)
+class Category:
+    """A column of names, coded: `names[codes[i]]` is row i's; -1 stands for none.
+
+    Parameters
+    ----------
+    codes : ndarray of int32, shape (n,)
+    names : list of str
+    """
+
+    codes: NDArray[np.int32]
+    names: list[str]
+
+    @classmethod
+    def of(cls, values: Any) -> Category | None:
+        """Code a column of strings, by order of first appearance; None if every value is."""
+        import pyarrow as pa
+
+        column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
+        if column.null_count == len(column):
+            return None
+        coded = column.combine_chunks().dictionary_encode()
+        codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        return cls(codes, coded.dictionary.to_pylist())
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+class _TemporaryFolder:
+    """A folder that goes when the last pool that reads from it goes."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="samplewise-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle as nothing: only the process that made the folder removes it."""
+        return (type(None), ())
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Rows to choose from; make one with `read` or one of the `from_...` functions.
+
+    Attributes
+    ----------
+    name : str
+        The file or folder it was read from.
+    label, source : Category or None
+        Coded columns, where the rows have them.
+    score : ndarray of float64, shape (n,), or None
+        NaN where a row has none.
+    line : ndarray of int64, shape (n,)
+        Line (or table row) of each row in its file, from 1.
+    file : Category or None
+        The file of each row.
+    rejected : list of Rejected
+        Rows that could not be read.
+    embeddings : ndarray of float32, shape (n, d), or None
+        One vector a row, perhaps memory-mapped.
+
+    Examples
+    --------
+    >>> pool = Pool.from_rows([{"text": "red"}, {"text": "green"}, {"text": ""}])
+    >>> len(pool), pool.read_count, pool.texts([1])
+    (2, 3, ['green'])
+    """
+
+    name: str
+    kind: str
+    length: int
+    fingerprint: str
+    layout: Layout
+    label: Category | None = None
+    source: Category | None = None
+    score: Floats | None = None
+    line: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    file: Category | None = None
+    rejected: list[Rejected] = field(default_factory=list)
+    embeddings: Vectors | None = None
+    shards: tuple[Path | pa.Table, ...] = ()
+    starts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    keeper: _TemporaryFolder | None = None
+
+    # --- making one ---------------------------------------------------------------------------
+
+    @classmethod
+    def read(
+        cls,
+        path: str | Path,
+        *,
+        text: str | None = None,
+        label: str | None = None,
+        source: str | None = None,
+        score: str | None = None,
+        strict: bool = False,
+        cache: str | Path | None = None,
+        engine: Mapper | None = None,
+        progress: Progress | None = None,
+    ) -> Pool:
+        """Read a file, a folder of files or a saved Hugging Face data set.
+
+        Parameters
+        ----------
+        path : str or Path
+            .jsonl (also .gz, .zst), .json, .csv, .parquet, .arrow, .npy (vectors alone), or a
+            folder of files of one of these kinds.
+        text : str, optional
+            Comma-separated fields that make a row's text. Found by itself for the usual layouts.
+        label, source, score : str, optional
+            Their fields. With `score` named, a row without a finite score is set aside.
+        strict : bool, default False
+            Whether a row that cannot be read stops the reading.
+        cache : str or Path, optional
+            Folder for the shards; by default a temporary one that lives as long as the pool.
+        engine : Mapper, optional
+            What reads the parts; by default this thread.
+        progress : Progress, optional
+            Who is told how far the reading has come.
+
+        Returns
+        -------
+        Pool
+
+        Raises
+        ------
+        InputError
+            If there is nothing to read, no row can be used, or (with `strict`) any row cannot.
+        """
+        path = Path(path)
+        if path.suffix == ".npy":
+            return cls.from_arrays(_load_vectors(path), name=str(path))
+        parts = plan(path)
+        layout = find_layout(first_rows(parts), text=text, label=label, source=source, score=score)
+        files = dict.fromkeys(part.path for part in parts)
+        hashes = [file_hash(file) for file in files]
+        fingerprint = _hash(VERSION, layout, *hashes, *([*files] if len(files) > 1 else []))
+        keeper = None if cache else _TemporaryFolder()
+        folder = keeper.path if keeper else Path(cache or "") / "rows" / fingerprint[:20]
+        folder.mkdir(parents=True, exist_ok=True)
+        manifests = store_parts(parts, layout, folder, engine, progress or Silent())
+        pool = cls._assemble(str(path), parts, layout, fingerprint, folder, manifests)
+        pool = dataclasses.replace(pool, keeper=keeper)
+        if strict and pool.rejected:
+            first = pool.rejected[0]
+            raise InputError(
+                first.reason,
+                file=first.file,
+                line=first.line,
+                field=first.field,
+                mend="mend the row, or leave out --strict to set such rows aside",
+            )
+        return pool._checked()
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]], **fields: str | None) -> Pool:
+        """Make a pool from mappings; `fields` are `text`, `label`, `source`, `score` as in `read`.
+
+        Raises
+        ------
+        InputError
+            If no row can be used, or a row cannot be written as JSON.
+        """
+        rows = list(rows)
+        layout = find_layout(rows[:100], **fields)
+        records = ((line, _dump(row, line), dict(row)) for line, row in enumerate(rows, 1))
+        return cls._in_memory("rows", "jsonl", layout, shard_of("rows", layout, records))
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table, **fields: str | None) -> Pool:
+        """Make a pool from an Arrow table; `fields` as in `from_rows`."""
+        import pyarrow as pa
+
+        if isinstance(table, pa.RecordBatch):
+            table = pa.Table.from_batches([table])
+        layout = find_layout(table.slice(0, 100).to_pylist(), **fields)
+        return cls._in_memory("table", "table", layout, tabulate(table, layout, "table"))
+
+    @classmethod
+    def from_pandas(cls, frame: Any, **fields: str | None) -> Pool:
+        """Make a pool from a pandas data frame; `fields` as in `from_rows`."""
+        import pyarrow as pa
+
+        return cls.from_arrow(pa.Table.from_pandas(frame, preserve_index=False), **fields)
+
+    @classmethod
+    def from_polars(cls, frame: Any, **fields: str | None) -> Pool:
+        """Make a pool from a polars data frame; `fields` as in `from_rows`."""
+        return cls.from_arrow(frame.to_arrow(), **fields)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        X: ArrayLike | None = None,
+        y: Sequence[Any] | NDArray[Any] | None = None,
+        text: Sequence[str] | None = None,
+        score: ArrayLike | None = None,
+        *,
+        name: str = "arrays",
+    ) -> Pool:
+        """Make a pool from arrays.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, d), optional
+            Vectors, kept as they are if float32, and not copied.
+        y : array_like, shape (n,), optional
+            Labels.
+        text : sequence of str, optional
+        score : array_like, shape (n,), optional
+
+        Raises
+        ------
+        InputError
+            If no array is given, their lengths differ, or a vector is not finite.
+        """
+        import pyarrow as pa
+
+        vectors = None if X is None else _as_vectors(X, name)
+        columns = {"text": text, "label": y, "score": score}
+        given = {key: value for key, value in columns.items() if value is not None}
+        lengths = {key: len(value) for key, value in given.items()}  # type: ignore[arg-type]
+        if vectors is not None:
+            lengths["X"] = len(vectors)
+        if len(set(lengths.values())) != 1:
+            raise InputError(
+                f"lengths differ: {lengths}" if lengths else "no array given", file=name
+            )
+        if not given:
+            assert vectors is not None
+            return cls(
+                name,
+                "npy",
+                len(vectors),
+                _hash(VERSION, vectors.shape, _bytes_of(vectors)),
+                Layout(),
+                line=np.arange(1, len(vectors) + 1),
+                embeddings=vectors,
+            )._checked()
+        table = pa.table({key: np.asarray(value) for key, value in given.items()})
+        layout = Layout(
+            ("text",) if text is not None else (),
+            label="label" if y is not None else None,
+            score="score" if score is not None else None,
+        )
+        pool = cls._in_memory(name, "table", layout, tabulate(table, layout, name))
+        return pool if vectors is None else pool.with_embeddings(vectors, name)
+
+    def with_embeddings(self, vectors: ArrayLike, name: str = "embeddings") -> Pool:
+        """Give the same pool with one vector a row.
+
+        Parameters
+        ----------
+        vectors : array_like, shape (n, d) or (rows read, d)
+            Where rows were set aside, vectors for all the rows read are taken too.
+        name : str
+            What to call them in an error.
+
+        Raises
+        ------
+        InputError
+            If their number fits neither count, or one is not finite.
+        """
+        found = _as_vectors(vectors, name)
+        if len(found) != len(self):
+            if len(found) != self.read_count:
+                raise InputError(
+                    f"has {len(found)} vectors for {self.read_count} rows read"
+                    + (f" ({len(self)} of them usable)" if self.rejected else ""),
+                    file=name,
+                    mend="give one vector a row, in the order of the rows",
+                )
+            found = found[self._positions()]
+        return dataclasses.replace(self, embeddings=found)
+
+    # --- asking it ----------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self.length
+
+    @property
+    def read_count(self) -> int:
+        """How many rows were read, set aside or not."""
+        return self.length + len(self.rejected)
+
+    def batches(self, *columns: str) -> Iterator[pa.Table]:
+        """Yield the pool shard by shard, with the named columns (all by default)."""
+        for shard in self.shards:
+            yield load_shard(shard, columns or COLUMNS)
+
+    def texts(self, indices: ArrayLike) -> list[str]:
+        """Give the texts of some rows, in the order asked."""
+        return [str(text) for text in self._take("text", indices)]
+
+    def rows(self, indices: ArrayLike) -> list[dict[str, Any]]:
+        """Give some rows as they were read, in the order asked."""
+        import orjson
+
+        found = self._take("row", indices)
+        if self.kind == "csv":
+            import csv
+
+            head = next(csv.reader([csv_header(self.place(0)[0]).decode()]))
+            lines = (next(csv.reader(row.decode().splitlines(keepends=True))) for row in found)
+            return [dict(zip(head, line, strict=True)) for line in lines]
+        return [orjson.loads(row) if isinstance(row, bytes) else row for row in found]
+
+    def place(self, index: int) -> tuple[str, int]:
+        """Give the file and line of a row."""
+        file = self.name if self.file is None else self.file.names[self.file.codes[index]]
+        return file, int(self.line[index])
+
+    def write(self, indices: ArrayLike, stem: str | Path) -> Path:
+        """Write rows as they were read, in input order, to `stem` plus the pool's suffix.
+
+        Parameters
+        ----------
+        indices : array_like of int
+            The rows, in any order; one named twice is written twice.
+        stem : str or Path
+            Path without suffix.
+
+        Returns
+        -------
+        Path
+            The file written: .jsonl, .json, .csv, .parquet or .npy.
+        """
+        order = np.sort(np.asarray(indices, dtype=np.int64))
+        path = Path(f"{stem}{_SUFFIXES.get(self.kind, '.parquet')}")
+        with atomic_path(path) as temporary:
+            if self.kind == "npy":
+                assert self.embeddings is not None
+                with temporary.open("wb") as stream:
+                    np.save(stream, self.embeddings[order])
+            elif self.kind in _SUFFIXES:
+                self._write_records(order, temporary)
+            else:
+                self._write_table(order, temporary)
+        return path
+
+    # --- inside -------------------------------------------------------------------------------
+
+    @classmethod
+    def _assemble(
+        cls,
+        name: str,
+        parts: list[Part],
+        layout: Layout,
+        fingerprint: str,
+        folder: Path,
+        manifests: list[dict[str, Any]],
+    ) -> Pool:
+        import pyarrow as pa
+
+        shards, rejected, lines, files, base = [], [], [], [], 0
+        for i, (part, manifest) in enumerate(zip(parts, manifests, strict=True)):
+            if i == 0 or parts[i - 1].path != part.path:
+                base = 0
+            for shard in manifest["shards"]:
+                shards.append(folder / shard["file"])
+                lines.append(base)
+                files.append(part.path)
+            rejected += [
+                Rejected(**{**row, "line": row["line"] + base}) for row in manifest["rejected"]
+            ]
+            base += manifest["last_line"]
+        tables = [load_shard(shard, _SMALL) for shard in shards]
+        sizes = [table.num_rows for table in tables]
+        small = pa.concat_tables(tables) if tables else None
+        if small is None or not small.num_rows:
+            return cls(name, parts[0].kind, 0, fingerprint, layout, rejected=rejected)
+        names = list(dict.fromkeys(part.path for part in parts))
+        codes = np.repeat([names.index(file) for file in files], sizes).astype(np.int32)
+        return cls(
+            name,
+            parts[0].kind,
+            small.num_rows,
+            fingerprint,
+            layout,
+            label=Category.of(small.column("label")),
+            source=Category.of(small.column("source")),
+            score=_scores(small),
+            line=small.column("line").to_numpy() + np.repeat(lines, sizes),
+            file=Category(codes, names),
+            rejected=rejected,
+            shards=tuple(shards),
+            starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        )
+
+    @classmethod
+    def _in_memory(cls, name: str, kind: str, layout: Layout, shard: Shard) -> Pool:
+        import pyarrow as pa
+
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, shard.table.schema) as writer:
+            writer.write_table(shard.table)
+        return cls(
+            name,
+            kind,
+            shard.table.num_rows,
+            _hash(VERSION, layout, memoryview(sink.getvalue())),
+            layout,
+            label=Category.of(shard.table.column("label")),
+            source=Category.of(shard.table.column("source")),
+            score=_scores(shard.table),
+            line=shard.table.column("line").to_numpy(),
+            rejected=shard.rejected,
+            shards=(shard.table,),
+            starts=np.array([0, shard.table.num_rows], dtype=np.int64),
+        )._checked()
+
+    def _checked(self) -> Pool:
+        if len(self):
+            return self
+        first = self.rejected[0] if self.rejected else None
+        raise InputError(
+            f"none of the {len(self.rejected)} rows can be used; the first {first.reason}"
+            if first
+            else "holds no rows",
+            file=first.file if first else self.name,
+            line=first.line if first else None,
+            field=first.field if first else "",
+        )
+
+    def _take(self, column: str, indices: ArrayLike) -> list[Any]:
+        wanted = np.asarray(indices, dtype=np.int64)
+        if not self.shards:
+            raise UsageError(f"{self.name} holds vectors alone: its rows have no {column}")
+        owner = np.searchsorted(self.starts, wanted, side="right") - 1
+        found: list[Any] = [None] * len(wanted)
+        for shard in np.unique(owner):
+            places = np.flatnonzero(owner == shard)
+            local = wanted[places] - self.starts[shard]
+            taken = load_shard(self.shards[shard], (column,)).column(column).take(local).to_pylist()
+            for place, value in zip(places, taken, strict=True):
+                found[place] = value
+        return found
+
+    def _taken_rows(self, order: NDArray[np.int64]) -> Iterator[pa.ChunkedArray]:
+        """Yield the `row` column of the ordered indices, a shard at a time."""
+        bounds = np.searchsorted(order, self.starts)
+        for shard, (low, high) in enumerate(itertools.pairwise(bounds)):
+            if high > low:
+                column = load_shard(self.shards[shard], ("row",)).column("row")
+                yield column.take(order[low:high] - self.starts[shard])
+
+    def _write_records(self, order: NDArray[np.int64], path: Path) -> None:
+        first, between, last = b"", b"\n", b"\n"
+        if self.kind == "json":
+            first, between, last = b"[\n", b",\n", b"\n]\n"
+        elif self.kind == "csv":
+            first = csv_header(self.place(0)[0]) + b"\n"
+        with path.open("wb") as stream:
+            stream.write(first)
+            for number, column in enumerate(self._taken_rows(order)):
+                stream.write(between if number else b"")
+                stream.write(between.join(column.to_pylist()))
+            stream.write(last)
+
+    def _write_table(self, order: NDArray[np.int64], path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        tables = [
+            pa.Table.from_struct_array(column.combine_chunks())
+            for column in self._taken_rows(order)
+        ]
+        pq.write_table(pa.concat_tables(tables, promote_options="permissive"), path)
+
+    def _positions(self) -> NDArray[np.int64]:
+        """Position of each usable row among all the rows read."""
+        names = self.file.names if self.file else [self.name]
+        codes = self.file.codes if self.file else np.zeros(len(self), np.int32)
+        lost = np.array(
+            [(names.index(row.file), row.line) for row in self.rejected]
+            or np.empty((0, 2)),
+            dtype=np.int64,
+        )
+        places = np.concatenate([np.column_stack([codes, self.line]), lost])
+        rank = np.empty(len(places), np.int64)
+        rank[np.lexsort((places[:, 1], places[:, 0]))] = np.arange(len(places))
+        return rank[: len(self)]
+
+
+def _scores(table: pa.Table) -> Floats | None:
+    score: Floats = table.column("score").to_numpy().astype(np.float64)
+    return None if np.isnan(score).all() else score
+
+
+def _dump(row: Mapping[str, Any], line: int) -> bytes:
+    import orjson
+
+    try:
+        return bytes(orjson.dumps(dict(row), option=orjson.OPT_SERIALIZE_NUMPY))
+    except TypeError as error:
+        raise InputError(f"cannot be kept as JSON: {error}", file="rows", line=line) from error
+
+
+def _load_vectors(path: Path) -> NDArray[Any]:
+    if not path.exists():
+        raise InputError("no such file", file=str(path))
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"is not a readable .npy file: {error}", file=str(path)) from error
+
+
+def _as_vectors(values: ArrayLike, name: str) -> Vectors:
+    """Check that `values` are finite vectors; float32 ones are not copied."""
+    given = np.asanyarray(values)
+    if given.ndim != 2 or not given.size or given.dtype.kind not in "fiu":
+        raise InputError(
+            f"has shape {given.shape} and type {given.dtype}",
+            file=name,
+            mend="give numbers of shape (rows, dimensions)",
+        )
+    with np.errstate(over="ignore"):
+        vectors = given.astype(np.float32, copy=False, subok=True)
+    for start in range(0, len(vectors), 65_536):
+        block = vectors[start : start + 65_536]
+        if not np.isfinite(np.add.reduce(block, axis=None, dtype=np.float64)):
+            row, column = np.argwhere(~np.isfinite(block))[0]
+            raise InputError(
+                f"is {block[row, column]}",
+                file=name,
+                line=int(start + row + 1),
+                field=f"dimension {column}",
+                mend="mend or drop that vector (and its row)",
+            )
+    return vectors
+
+
+def _bytes_of(vectors: Vectors) -> memoryview:
+    return memoryview(np.ascontiguousarray(vectors)).cast("B")
+
+
+def _hash(*values: Any) -> str:
+    digest = hashlib.sha256()
+    for value in values:
+        digest.update(value if isinstance(value, memoryview) else repr(value).encode())
+    return digest.hexdigest()

@@ -1,0 +1,208 @@
+"""Methods by name: what there is, what it costs, and how to make one.
+
+A method is found in one of two places: in a module of its room inside this package, or behind an
+entry point of the group ``samplewise.methods`` of any installed package. Neither needs a line
+anywhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import pkgutil
+import types
+import typing
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, TypeVar
+
+from samplewise.errors import UsageError
+
+__all__ = ["ENTRY_POINTS", "ROOMS", "Method", "find", "knobs", "make", "methods"]
+
+ROOMS = ("select",)
+ENTRY_POINTS = "samplewise.methods"
+
+M = TypeVar("M", bound="type[Method]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """Base of every method: a frozen dataclass whose fields are its knobs.
+
+    A subclass of a room's base that sets `name` is a method; one that does not is a shared base.
+    """
+
+    name: ClassVar[str]
+    """Its name: what `--method` takes."""
+    room: ClassVar[str]
+    """The room it belongs to; set by the room's base class."""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """Other names it answers to, such as the paper's acronym."""
+    paper: ClassVar[str] = ""
+    """The arXiv id of its paper, or another short reference."""
+    cost: ClassVar[str] = ""
+    """Its cost in O() for n rows of d dimensions and b picks."""
+
+    @classmethod
+    def title(cls) -> str:
+        """First line of the docstring."""
+        return (inspect.getdoc(cls) or "").partition("\n")[0].rstrip(".")
+
+    def settings(self) -> dict[str, Any]:
+        """Every knob and its value."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def methods(room: str | None = None) -> list[type[Method]]:
+    """List the registered methods.
+
+    Parameters
+    ----------
+    room : str, optional
+        Only those of one room.
+
+    Returns
+    -------
+    list of type
+        Method classes, ordered by room and name.
+
+    Raises
+    ------
+    UsageError
+        If there is no such room, or two methods claim one name.
+
+    Examples
+    --------
+    >>> "kmeans-quality" in [method.name for method in methods(room="select")]
+    True
+    """
+    if room is not None and room not in ROOMS:
+        raise UsageError(f"there is no room {room!r}", mend=f"one of {', '.join(ROOMS)}")
+    found = {id(cls): cls for cls in _registered().values()}
+    return sorted(
+        (cls for cls in found.values() if room in (None, cls.room)),
+        key=lambda cls: (cls.room, cls.name),
+    )
+
+
+def find(name: str, room: str = "select") -> type[Method]:
+    """Find a method by its name or an alias.
+
+    Raises
+    ------
+    UsageError
+        If no method of the room answers to `name`; the message lists those that are near.
+    """
+    found = _registered().get((room, name))
+    if found is None:
+        import difflib
+
+        names = [known for owner, known in _registered() if owner == room]
+        near = difflib.get_close_matches(name, names, n=3) or sorted(names)
+        raise UsageError(f"there is no {room} method {name!r}", mend=f"one of {', '.join(near)}")
+    return found
+
+
+def make(name: str, settings: Mapping[str, Any] | None = None, room: str = "select") -> Method:
+    """Make a method from its name and its knobs, which may be text as a command line has it.
+
+    Raises
+    ------
+    UsageError
+        If a knob does not exist, or its value cannot be read as the knob's type.
+
+    Examples
+    --------
+    >>> make("kmeans-quality", {"clusters": "64"}).clusters
+    64
+    """
+    cls = find(name, room)
+    known = knobs(cls)
+    values = {}
+    for knob, value in (settings or {}).items():
+        if knob not in known:
+            raise UsageError(
+                f"{cls.name} has no knob {knob!r}",
+                mend=f"one of {', '.join(known)}" if known else "it has none",
+            )
+        values[knob] = _read(value, known[knob], f"{cls.name}: knob {knob!r}")
+    return cls(**values)
+
+
+def knobs(cls: type[Method]) -> dict[str, Any]:
+    """Map each knob of a method to its type."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _read(value: Any, kind: Any, what: str) -> Any:
+    """Read `value` (perhaps text) as one of the plain types a knob can have."""
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    for one in kinds:
+        if typing.get_origin(one) is typing.Literal and value in typing.get_args(one):
+            return value
+        if one is type(None) and value in (None, "none", "None"):
+            return None
+        if one is bool and str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        if one in (int, float) and not isinstance(value, bool):
+            try:
+                number = one(value)
+            except (TypeError, ValueError):
+                continue
+            if not isinstance(value, float) or number == value:
+                return number
+        if one is str and isinstance(value, str):
+            return value
+    choices = [str(choice) for one in kinds for choice in typing.get_args(one)]
+    names = choices or ["none" if one is type(None) else one.__name__ for one in kinds]
+    raise UsageError(f"{what} is {value!r}", mend=f"give {' or '.join(names)}")
+
+
+@functools.cache
+def _registered() -> dict[tuple[str, str], type[Method]]:
+    """Map (room, name or alias) to its class."""
+    table: dict[tuple[str, str], type[Method]] = {}
+    for cls in [*_built_in(), *_plugged_in()]:
+        for name in (cls.name, *cls.aliases):
+            other = table.setdefault((cls.room, name), cls)
+            if other is not cls:
+                raise UsageError(
+                    f"{cls.__module__}.{cls.__qualname__} and "
+                    f"{other.__module__}.{other.__qualname__} both claim the name {name!r}",
+                    mend="rename one, or uninstall the package it comes from",
+                )
+    return table
+
+
+def _built_in() -> list[type[Method]]:
+    found = []
+    for room in ROOMS:
+        package = importlib.import_module(f"samplewise.{room}")
+        for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            module = importlib.import_module(info.name)
+            found += [
+                cls
+                for cls in vars(module).values()
+                if isinstance(cls, type)
+                and issubclass(cls, Method)
+                and cls.__module__ == module.__name__
+                and "name" in vars(cls)
+            ]
+    return found
+
+
+def _plugged_in() -> list[type[Method]]:
+    found = []
+    for point in entry_points(group=ENTRY_POINTS):
+        cls = point.load()
+        if not (isinstance(cls, type) and issubclass(cls, Method) and hasattr(cls, "room")):
+            raise UsageError(
+                f"entry point {point.name!r} of {ENTRY_POINTS} is {point.value!r}, not a method",
+                mend="point it at a class that derives from a room's base, such as Selector",
+            )
+        found.append(cls)
+    return found
