@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,13 @@ _TEXT_LAYOUTS: tuple[tuple[tuple[str | None, ...], ...], ...] = (
     (("text",),),
     (("content",),),
 )
-_CONVERSATIONS = ("messages", "conversations", "conversation", "dialogs", "dialog")
+_CONVERSATIONS = ("messages", "conversations", "conversation", "dialogs", "dialog", "turns")
 _SPOKEN = ("content", "value", "text")
 _LABELS = ("label", "labels", "category")
 _SOURCES = ("source", "dataset", "subset")
 _SCORES = ("score", "quality", "reward")
+_NAMES = (str, bool, numbers.Number)  # what a label or a source may be
+_DEEP = 8  # a turn nested deeper than this is no conversation
 
 
 class Rejection(Exception):  # noqa: N818 - not an error: the row is set aside, the run goes on
@@ -66,7 +69,7 @@ class Layout:
         return list(dict.fromkeys(field for field in named if field))
 
     def read(self, row: Mapping[str, Any]) -> tuple[str, str | None, str | None, float]:
-        """Read (text, label, source, score) from one row; a missing score is NaN.
+        r"""Read (text, label, source, score) from one row; a missing score is NaN.
 
         Raises
         ------
@@ -77,7 +80,7 @@ class Layout:
         --------
         >>> layout = Layout(text=("question", "answer"), score="score")
         >>> layout.read({"question": "1 + 1?", "answer": "2", "score": 0.5})
-        ('1 + 1?\\n2', None, None, 0.5)
+        ('1 + 1?\n2', None, None, 0.5)
         """
         parts = []
         for field in self.text:
@@ -102,11 +105,12 @@ class Layout:
         value = row.get(self.score)
         try:
             score = math.nan if value is None else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             score = math.nan
         if self.score_required and not math.isfinite(score):
-            reason = "is missing" if value is None else f"is not a finite number: {str(value)[:40]!r}"
-            raise Rejection(reason, self.score)
+            if value is None:
+                raise Rejection("is missing", self.score)
+            raise Rejection(f"is not a finite number: {str(value)[:40]!r}", self.score)
         return score
 
 
@@ -149,7 +153,9 @@ def find_layout(
                 mend=f"the fields are: {', '.join(sorted(map(str, present)))}",
             )
     layouts = [((field,),) for field in _CONVERSATIONS]
-    best, optional, hits = (), (), 0
+    best: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    hits = 0
     for slots in (*_TEXT_LAYOUTS, *layouts):
         fields, loose = _resolve(slots, present)
         count = sum(all(field in row for field in fields if field not in loose) for row in rows)
@@ -165,8 +171,8 @@ def find_layout(
     return Layout(
         best,
         optional,
-        label or _first(_LABELS, present),
-        source or _first(_SOURCES, present),
+        label or _first(_LABELS, present - _unnamed(rows)),
+        source or _first(_SOURCES, present - _unnamed(rows)),
         score or _first(_SCORES, present),
         score_required=score is not None,
     )
@@ -192,25 +198,37 @@ def _first(names: Sequence[str], present: set[str]) -> str | None:
     return next((name for name in names if name in present), None)
 
 
+def _unnamed(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Find the fields that hold more than names in some row, such as lists."""
+    return {
+        field
+        for row in rows
+        for field, value in row.items()
+        if value is not None and not isinstance(value, _NAMES)
+    }
+
+
 def _category(value: Any, field: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, (bool, int, float)):
+    if isinstance(value, _NAMES):
         return str(value)
     raise Rejection(f"is a {type(value).__name__}, not a name", field)
 
 
-def _spoken(value: Any, field: str) -> str:
+def _spoken(value: Any, field: str, depth: int = 0) -> str:
     """Join the turns of a conversation: strings, or mappings that hold what was said."""
     if not isinstance(value, (list, tuple)):
         raise Rejection(f"is a {type(value).__name__}, not text", field)
+    if depth > _DEEP:
+        raise Rejection("is nested too deeply", field)
     turns = []
     for turn in value:
         said = turn
         if isinstance(turn, Mapping):
             said = next((turn[name] for name in _SPOKEN if turn.get(name) is not None), None)
         if isinstance(said, list):
-            said = _spoken(said, field)
+            said = _spoken(said, field, depth + 1)
         if said is not None and not isinstance(said, str):
             raise Rejection(f"holds a {type(said).__name__} where a turn's text should be", field)
         turns.append(said or "")

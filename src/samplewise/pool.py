@@ -12,7 +12,7 @@ import itertools
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,17 +30,20 @@ from samplewise.readers import (
     Rejected,
     Shard,
     csv_header,
+    csv_rows,
     first_rows,
     plan,
+    sample_table,
     shard_of,
     tabulate,
+    valid,
 )
 from samplewise.shards import VERSION, Mapper, load_shard, store_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Category", "Pool"]
+__all__ = ["Category", "Pool", "load_vectors"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Vectors: TypeAlias = NDArray[np.float32]
@@ -155,8 +158,8 @@ class Pool:
         Parameters
         ----------
         path : str or Path
-            .jsonl (also .gz, .zst), .json, .csv, .parquet, .arrow, .npy (vectors alone), or a
-            folder of files of one of these kinds.
+            .jsonl (also .gz, .zst), .json, .csv, .parquet, .arrow, a folder of files of one of
+            these kinds, or .npy (vectors alone).
         text : str, optional
             Comma-separated fields that make a row's text. Found by itself for the usual layouts.
         label, source, score : str, optional
@@ -181,11 +184,11 @@ class Pool:
         """
         path = Path(path)
         if path.suffix == ".npy":
-            return cls.from_arrays(_load_vectors(path), name=str(path))
+            return cls.from_arrays(load_vectors(path), name=str(path))
         parts = plan(path)
         layout = find_layout(first_rows(parts), text=text, label=label, source=source, score=score)
         files = dict.fromkeys(part.path for part in parts)
-        hashes = [file_hash(file) for file in files]
+        hashes = [_hash_of(file) for file in files]
         fingerprint = _hash(VERSION, layout, *hashes, *([*files] if len(files) > 1 else []))
         keeper = None if cache else _TemporaryFolder()
         folder = keeper.path if keeper else Path(cache or "") / "rows" / fingerprint[:20]
@@ -213,9 +216,13 @@ class Pool:
         InputError
             If no row can be used, or a row cannot be written as JSON.
         """
-        rows = list(rows)
-        layout = find_layout(rows[:100], **fields)
-        records = ((line, _dump(row, line), dict(row)) for line, row in enumerate(rows, 1))
+        given: list[Any] = list(rows)
+        for line, row in enumerate(given, 1):
+            if not isinstance(row, Mapping):
+                reason = f"is a {type(row).__name__}, not a mapping"
+                raise InputError(reason, file="rows", line=line)
+        layout = find_layout(given[:100], **fields)
+        records = ((line, _dump(row, line), dict(row)) for line, row in enumerate(given, 1))
         return cls._in_memory("rows", "jsonl", layout, shard_of("rows", layout, records))
 
     @classmethod
@@ -225,7 +232,7 @@ class Pool:
 
         if isinstance(table, pa.RecordBatch):
             table = pa.Table.from_batches([table])
-        layout = find_layout(table.slice(0, 100).to_pylist(), **fields)
+        layout = find_layout(sample_table(valid(table, "table")), **fields)
         return cls._in_memory("table", "table", layout, tabulate(table, layout, "table"))
 
     @classmethod
@@ -233,7 +240,8 @@ class Pool:
         """Make a pool from a pandas data frame; `fields` as in `from_rows`."""
         import pyarrow as pa
 
-        return cls.from_arrow(pa.Table.from_pandas(frame, preserve_index=False), **fields)
+        table = _arrow_of(lambda: pa.Table.from_pandas(frame, preserve_index=False), "data frame")
+        return cls.from_arrow(table, **fields)
 
     @classmethod
     def from_polars(cls, frame: Any, **fields: str | None) -> Pool:
@@ -289,7 +297,9 @@ class Pool:
                 line=np.arange(1, len(vectors) + 1),
                 embeddings=vectors,
             )._checked()
-        table = pa.table({key: np.asarray(value) for key, value in given.items()})
+        table = _arrow_of(
+            lambda: pa.table({key: np.asarray(value) for key, value in given.items()}), name
+        )
         layout = Layout(
             ("text",) if text is not None else (),
             label="label" if y is not None else None,
@@ -322,7 +332,8 @@ class Pool:
                     file=name,
                     mend="give one vector a row, in the order of the rows",
                 )
-            found = found[self._positions()]
+            lost = [row.row for row in self.rejected]
+            found = np.delete(found, lost, axis=0)
         return dataclasses.replace(self, embeddings=found)
 
     # --- asking it ----------------------------------------------------------------------------
@@ -350,11 +361,7 @@ class Pool:
 
         found = self._take("row", indices)
         if self.kind == "csv":
-            import csv
-
-            head = next(csv.reader([csv_header(self.place(0)[0]).decode()]))
-            lines = (next(csv.reader(row.decode().splitlines(keepends=True))) for row in found)
-            return [dict(zip(head, line, strict=True)) for line in lines]
+            return csv_rows(self.place(0)[0], found)
         return [orjson.loads(row) if isinstance(row, bytes) else row for row in found]
 
     def place(self, index: int) -> tuple[str, int]:
@@ -377,7 +384,7 @@ class Pool:
         Path
             The file written: .jsonl, .json, .csv, .parquet or .npy.
         """
-        order = np.sort(np.asarray(indices, dtype=np.int64))
+        order = np.sort(self._places(indices))
         path = Path(f"{stem}{_SUFFIXES.get(self.kind, '.parquet')}")
         with atomic_path(path) as temporary:
             if self.kind == "npy":
@@ -404,7 +411,8 @@ class Pool:
     ) -> Pool:
         import pyarrow as pa
 
-        shards, rejected, lines, files, base = [], [], [], [], 0
+        shards, rejected, lines, files = [], [], [], []
+        base = count = 0  # lines of this file, and rows, before the part
         for i, (part, manifest) in enumerate(zip(parts, manifests, strict=True)):
             if i == 0 or parts[i - 1].path != part.path:
                 base = 0
@@ -413,16 +421,18 @@ class Pool:
                 lines.append(base)
                 files.append(part.path)
             rejected += [
-                Rejected(**{**row, "line": row["line"] + base}) for row in manifest["rejected"]
+                Rejected(**{**row, "line": row["line"] + base, "row": row["row"] + count})
+                for row in manifest["rejected"]
             ]
             base += manifest["last_line"]
+            count += len(manifest["rejected"]) + sum(s["rows"] for s in manifest["shards"])
         tables = [load_shard(shard, _SMALL) for shard in shards]
         sizes = [table.num_rows for table in tables]
         small = pa.concat_tables(tables) if tables else None
         if small is None or not small.num_rows:
             return cls(name, parts[0].kind, 0, fingerprint, layout, rejected=rejected)
-        names = list(dict.fromkeys(part.path for part in parts))
-        codes = np.repeat([names.index(file) for file in files], sizes).astype(np.int32)
+        names = {path: i for i, path in enumerate(dict.fromkeys(part.path for part in parts))}
+        codes = np.repeat([names[file] for file in files], sizes).astype(np.int32)
         return cls(
             name,
             parts[0].kind,
@@ -433,7 +443,7 @@ class Pool:
             source=Category.of(small.column("source")),
             score=_scores(small),
             line=small.column("line").to_numpy() + np.repeat(lines, sizes),
-            file=Category(codes, names),
+            file=Category(codes, list(names)),
             rejected=rejected,
             shards=tuple(shards),
             starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
@@ -474,8 +484,25 @@ class Pool:
             field=first.field if first else "",
         )
 
+    def _places(self, indices: ArrayLike) -> NDArray[np.int64]:
+        """Check that `indices` are rows of this pool."""
+        places = np.asarray(indices)
+        if not places.size:
+            return np.empty(0, np.int64)
+        if places.dtype.kind not in "iu" or places.ndim != 1:
+            raise UsageError(
+                f"indices have shape {places.shape} and type {places.dtype}",
+                mend="give a list of row numbers",
+            )
+        if places.min() < 0 or places.max() >= len(self):
+            raise UsageError(
+                f"row {places.max() if places.min() >= 0 else places.min()} is not in the pool",
+                mend=f"rows count from 0 to {len(self) - 1}",
+            )
+        return places.astype(np.int64)
+
     def _take(self, column: str, indices: ArrayLike) -> list[Any]:
-        wanted = np.asarray(indices, dtype=np.int64)
+        wanted = self._places(indices)
         if not self.shards:
             raise UsageError(f"{self.name} holds vectors alone: its rows have no {column}")
         owner = np.searchsorted(self.starts, wanted, side="right") - 1
@@ -507,36 +534,39 @@ class Pool:
             for number, column in enumerate(self._taken_rows(order)):
                 stream.write(between if number else b"")
                 stream.write(between.join(column.to_pylist()))
-            stream.write(last)
+            stream.write(last if len(order) or self.kind == "json" else b"")
 
     def _write_table(self, order: NDArray[np.int64], path: Path) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        tables = [
-            pa.Table.from_struct_array(column.combine_chunks())
-            for column in self._taken_rows(order)
-        ]
-        pq.write_table(pa.concat_tables(tables, promote_options="permissive"), path)
-
-    def _positions(self) -> NDArray[np.int64]:
-        """Position of each usable row among all the rows read."""
-        names = self.file.names if self.file else [self.name]
-        codes = self.file.codes if self.file else np.zeros(len(self), np.int32)
-        lost = np.array(
-            [(names.index(row.file), row.line) for row in self.rejected]
-            or np.empty((0, 2)),
-            dtype=np.int64,
-        )
-        places = np.concatenate([np.column_stack([codes, self.line]), lost])
-        rank = np.empty(len(places), np.int64)
-        rank[np.lexsort((places[:, 1], places[:, 0]))] = np.arange(len(places))
-        return rank[: len(self)]
+        empty = load_shard(self.shards[0], ("row",)).column("row").slice(0, 0)
+        columns = [*self._taken_rows(order)] or [empty]
+        tables = [pa.Table.from_struct_array(column.combine_chunks()) for column in columns]
+        try:
+            table = pa.concat_tables(tables, promote_options="permissive")
+        except pa.ArrowException as error:
+            raise InputError(f"has files of other columns: {error}", file=self.name) from error
+        pq.write_table(table.unify_dictionaries(), path)
 
 
 def _scores(table: pa.Table) -> Floats | None:
     score: Floats = table.column("score").to_numpy().astype(np.float64)
     return None if np.isnan(score).all() else score
+
+
+def _hash_of(path: str) -> str:
+    try:
+        return file_hash(path)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from error
+
+
+def _arrow_of(convert: Callable[[], pa.Table], name: str) -> pa.Table:
+    try:
+        return convert()
+    except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
+        raise InputError(f"cannot be made an Arrow table: {error}", file=name) from error
 
 
 def _dump(row: Mapping[str, Any], line: int) -> bytes:
@@ -548,18 +578,22 @@ def _dump(row: Mapping[str, Any], line: int) -> bytes:
         raise InputError(f"cannot be kept as JSON: {error}", file="rows", line=line) from error
 
 
-def _load_vectors(path: Path) -> NDArray[Any]:
+def load_vectors(path: Path) -> NDArray[Any]:
+    """Map a .npy file into memory."""
     if not path.exists():
         raise InputError("no such file", file=str(path))
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # NumPy raises nearly anything for a broken header
         raise InputError(f"is not a readable .npy file: {error}", file=str(path)) from error
 
 
 def _as_vectors(values: ArrayLike, name: str) -> Vectors:
     """Check that `values` are finite vectors; float32 ones are not copied."""
-    given = np.asanyarray(values)
+    try:
+        given = np.asanyarray(values)
+    except ValueError as error:
+        raise InputError(f"is not one array: {error}", file=name) from error
     if given.ndim != 2 or not given.size or given.dtype.kind not in "fiu":
         raise InputError(
             f"has shape {given.shape} and type {given.dtype}",
@@ -570,7 +604,9 @@ def _as_vectors(values: ArrayLike, name: str) -> Vectors:
         vectors = given.astype(np.float32, copy=False, subok=True)
     for start in range(0, len(vectors), 65_536):
         block = vectors[start : start + 65_536]
-        if not np.isfinite(np.add.reduce(block, axis=None, dtype=np.float64)):
+        with np.errstate(invalid="ignore"):  # inf - inf
+            total = np.add.reduce(block, axis=None, dtype=np.float64)
+        if not np.isfinite(total):
             row, column = np.argwhere(~np.isfinite(block))[0]
             raise InputError(
                 f"is {block[row, column]}",
@@ -583,7 +619,7 @@ def _as_vectors(values: ArrayLike, name: str) -> Vectors:
 
 
 def _bytes_of(vectors: Vectors) -> memoryview:
-    return memoryview(np.ascontiguousarray(vectors)).cast("B")
+    return np.ascontiguousarray(vectors).data.cast("B")
 
 
 def _hash(*values: Any) -> str:

@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,11 +33,14 @@ __all__ = [
     "Rejected",
     "Shard",
     "csv_header",
+    "csv_rows",
     "first_rows",
     "plan",
     "read_part",
+    "sample_table",
     "shard_of",
     "tabulate",
+    "valid",
 ]
 
 COLUMNS = ("row", "line", "text", "label", "source", "score")
@@ -70,13 +74,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that was set aside: where it is, why, and how it begins."""
+    """A row that was set aside: where it is, why, and how it begins.
+
+    `row` counts all the rows read, usable or not, from 0.
+    """
 
     file: str
     line: int
     field: str
     reason: str
     raw: str
+    row: int
 
     def as_json(self) -> dict[str, Any]:
         """Give the record that `rejected.jsonl` holds."""
@@ -115,6 +123,8 @@ def plan(path: str | Path) -> list[Part]:
             file=str(path),
             mend="keep one format in a folder",
         )
+    if len(files) > 1 and "csv" in kinds.values():
+        _same_headers(files)
     return [part for file in files for part in _parts(file, kinds[str(file)])]
 
 
@@ -122,7 +132,7 @@ def _files_of(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if (path / "dataset_dict.json").exists():
-        splits = json.loads((path / "dataset_dict.json").read_text())["splits"]
+        splits = _description(path / "dataset_dict.json", lambda found: found["splits"])
         if len(splits) > 1 and "train" not in splits:
             raise InputError(
                 f"a data set with the splits {', '.join(splits)}",
@@ -131,8 +141,10 @@ def _files_of(path: Path) -> list[Path]:
             )
         return _files_of(path / ("train" if "train" in splits else splits[0]))
     if (path / "state.json").exists():
-        state = json.loads((path / "state.json").read_text())
-        return [path / entry["filename"] for entry in state["_data_files"]]
+        names = _description(
+            path / "state.json", lambda found: [file["filename"] for file in found["_data_files"]]
+        )
+        return [path / name for name in names]
     files = sorted(
         file
         for file in path.rglob("*")
@@ -143,6 +155,27 @@ def _files_of(path: Path) -> list[Path]:
             "no file to read in this folder", file=str(path), mend=f"known: {', '.join(SUFFIXES)}"
         )
     return files
+
+
+def _description(path: Path, names: Callable[[Any], list[str]]) -> list[str]:
+    """Read the names in one of the files that describe a saved data set."""
+    try:
+        found = names(json.loads(path.read_bytes()))
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"does not describe a data set: {error!r}", file=str(path)) from error
+    if not found or not all(isinstance(name, str) for name in found):
+        raise InputError("names no file or split", file=str(path))
+    return found
+
+
+def _same_headers(files: list[Path]) -> None:
+    """Refuse CSV files whose rows could not be written under one header."""
+    first, *others = [(file, csv_header(str(file))) for file in files]
+    for file, header in others:
+        if header.rstrip(b"\r") != first[1].rstrip(b"\r"):
+            raise InputError(
+                f"has another header than {first[0]}", file=str(file), line=1, mend="make them one"
+            )
 
 
 def _kind_or_none(path: Path) -> str | None:
@@ -184,7 +217,7 @@ def first_rows(parts: Iterable[Part], count: int = 100) -> list[dict[str, Any]]:
 def _sample(part: Part, count: int) -> Iterator[dict[str, Any]]:
     if part.kind in _TABLES:
         for table in _TABLES[part.kind](part):
-            yield from table.slice(0, count).to_pylist()
+            yield from sample_table(table, count)
     else:
         for _, _, record in _RECORDS[part.kind](part):
             if isinstance(record, dict):
@@ -210,7 +243,7 @@ def read_part(part: Part, layout: Layout) -> Iterator[Shard]:
         batch.add(line, raw, record)
         if batch.size >= SHARD_BYTES:
             yield batch.finish()
-            batch = _Batch(part.path, layout, line)
+            batch = _Batch(part.path, layout, line, batch.row)
     yield batch.finish()
 
 
@@ -226,24 +259,51 @@ def tabulate(table: pa.Table, layout: Layout, name: str, start: int = 0) -> Shar
     """Read the rows of an Arrow table, numbered from `start` + 1; each keeps all its columns."""
     import pyarrow as pa
 
-    batch = _Batch(name, layout, start)
+    batch = _Batch(name, layout, start, start)
     fields = [field for field in layout.fields if field in table.column_names]
     columns = [table.column(field).to_pylist() for field in fields]
     for row in range(table.num_rows):
         batch.add(start + row + 1, b"", {f: c[row] for f, c in zip(fields, columns, strict=True)})
     shard = batch.finish()
     kept = pa.array([line - start - 1 for line in batch.lines], type=pa.int64())
-    structs = pa.concat_arrays(table.to_struct_array().chunks) if table.num_rows else None
-    if structs is not None:
+    if table.num_rows:
+        structs = pa.concat_arrays(table.unify_dictionaries().to_struct_array().chunks)
         shard.table = shard.table.set_column(0, "row", structs.take(kept))
     return shard
+
+
+def valid(table: pa.Table, name: str) -> pa.Table:
+    """Check every byte of a table, so that nothing done with it later can fail, or crash."""
+    import pyarrow as pa
+
+    twice = [column for column, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise InputError("two columns have this name", file=name, field=twice[0])
+    try:
+        table.validate(full=True)
+    except pa.ArrowException as error:
+        raise InputError(f"holds broken data: {error}", file=name) from error
+    return table
+
+
+def sample_table(table: pa.Table, count: int = 100) -> list[dict[str, Any]]:
+    """Give the first rows of a table; a column that Python cannot hold counts as empty."""
+    head = table.slice(0, count)
+    columns = {}
+    for name in head.column_names:
+        try:
+            columns[name] = head.column(name).to_pylist()
+        except (ValueError, OverflowError):  # such as a date after the year 9999
+            columns[name] = [None] * head.num_rows
+    return [{name: columns[name][i] for name in columns} for i in range(head.num_rows)]
 
 
 class _Batch:
     """Rows on their way into a shard."""
 
-    def __init__(self, path: str, layout: Layout, last_line: int = 0) -> None:
+    def __init__(self, path: str, layout: Layout, last_line: int = 0, row: int = 0) -> None:
         self.path, self.layout, self.last_line, self.size = path, layout, last_line, 0
+        self.row = row
         self.raws: list[bytes] = []
         self.lines: list[int] = []
         self.values: list[tuple[str, str | None, str | None, float]] = []
@@ -253,13 +313,16 @@ class _Batch:
         self.last_line = line
         if record is None:
             return
+        self.row += 1
         try:
             if isinstance(record, Rejection):
                 raise record
             self.values.append(self.layout.read(record))
         except Rejection as error:
             begin = raw[:500].decode("utf-8", "backslashreplace")
-            self.rejected.append(Rejected(self.path, line, error.field, error.reason, begin))
+            self.rejected.append(
+                Rejected(self.path, line, error.field, error.reason, begin, self.row - 1)
+            )
             return
         self.raws.append(raw)
         self.lines.append(line)
@@ -303,6 +366,8 @@ def _parse(raw: bytes) -> dict[str, Any] | Rejection:
     try:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
+        if "not valid UTF-8" in error.msg:
+            return Rejection("is not valid UTF-8")
         return Rejection(f"is not valid JSON: {error.msg} (character {error.pos + 1})")
     if not isinstance(record, dict):
         return Rejection(f"is a JSON {type(record).__name__}, not an object")
@@ -321,14 +386,14 @@ def _lines(part: Part) -> Iterator[bytes | None]:
             raw = _guarded(part.path, lambda: stream.readline(MAX_ROW_BYTES))
             if not raw:
                 return
-            if position == 0:
-                raw = _without_mark(raw, part.path)
+            first = position == 0
             position += len(raw)
             if len(raw) == MAX_ROW_BYTES and raw[-1:] != b"\n":
                 position += _guarded(part.path, lambda: _skip_line(stream))
                 yield None
             else:
-                yield raw.removesuffix(b"\n")
+                raw = raw.removesuffix(b"\n")
+                yield _without_mark(raw, part.path) if first else raw
 
 
 def _open(path: str) -> io.BufferedReader:
@@ -354,7 +419,7 @@ def _guarded(path: str, read: Callable[[], T]) -> T:
     """Read, and name the file when it is cut off or not what its name says."""
     try:
         return read()
-    except OSError as error:
+    except (OSError, EOFError, ValueError) as error:
         raise InputError(
             f"cannot be read to its end: {error}", file=path, mend="copy or download it again"
         ) from error
@@ -377,40 +442,50 @@ def _json(part: Part) -> Iterator[_Record]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError("is not valid UTF-8", file=part.path, line=line) from error
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_int=str)  # only finds where rows end; `_parse` reads them
     position, line, counted = _list_start(text, part.path), 1, 0
     while True:
-        position = _SPACE.match(text, position).end()  # type: ignore[union-attr]
+        position = _after_space(text, position)
         if text[position : position + 1] == "]":
             return
         try:
-            record, end = decoder.raw_decode(text, position)
-        except (json.JSONDecodeError, RecursionError) as error:
-            line = text.count("\n", 0, getattr(error, "pos", position)) + 1
-            reason = getattr(error, "msg", "nested too deeply")
-            raise InputError(
-                f"is not valid JSON: {reason}",
-                file=part.path,
-                line=line,
-                mend="mend that line, or save one object a line as .jsonl: "
-                "then only the broken rows are set aside",
-            ) from error
+            _, end = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            raise _broken_json(part.path, text, error.pos, error.msg) from error
+        except RecursionError as error:
+            raise _broken_json(part.path, text, position, "nested too deeply") from error
         line += text.count("\n", counted, position)
         counted = position
-        raw = text[position:end].encode("utf-8", "surrogatepass")
-        good = isinstance(record, dict)
-        yield line, raw, record if good else Rejection("is not an object")
-        position = _COMMA.match(text, end).end()  # type: ignore[union-attr]
+        raw = text[position:end].encode()
+        yield line, raw, _parse(raw)
+        position = _after_space(text, end)
+        if text[position : position + 1] == ",":
+            position += 1
+        elif text[position : position + 1] != "]":
+            raise _broken_json(part.path, text, position, "no comma or bracket after a row")
+
+
+def _broken_json(path: str, text: str, position: int, reason: str) -> InputError:
+    return InputError(
+        f"is not valid JSON: {reason}",
+        file=path,
+        line=text.count("\n", 0, position) + 1,
+        mend="mend that line, or save one object a line as .jsonl: "
+        "then only the broken rows are set aside",
+    )
+
+
+def _after_space(text: str, position: int) -> int:
+    return _SPACE.match(text, position).end()  # type: ignore[union-attr]
 
 
 _SPACE = re.compile(r"\s*")
-_COMMA = re.compile(r"\s*,?")
 _FIRST_LIST = re.compile(r'"(?:[^"\\]|\\.)*"\s*:\s*\[\s*(?=\{)')
 
 
 def _list_start(text: str, path: str) -> int:
     """Find where the list of rows begins, just behind its bracket."""
-    head = _SPACE.match(text).end()  # type: ignore[union-attr]
+    head = _after_space(text, 0)
     if text[head : head + 1] == "[":
         return head + 1
     inside = _FIRST_LIST.search(text, head) if text[head : head + 1] == "{" else None
@@ -426,54 +501,84 @@ def _list_start(text: str, path: str) -> int:
 
 def _csv(part: Part) -> Iterator[_Record]:
     """Read records of comma-separated values; the first names the fields."""
+    header: list[str] | None = None
+    for line, raw, values in _csv_records(part):
+        if header is None:
+            header = _header(values, part.path, line)
+        elif isinstance(values, Rejection):
+            yield line, raw, values
+        elif values and len(values) != len(header):
+            reason = f"has {len(values)} fields, the header has {len(header)}"
+            yield line, raw, Rejection(reason)
+        else:
+            yield line, raw, dict(zip(header, values, strict=True)) if values else None
+
+
+def _csv_records(part: Part) -> Iterator[tuple[int, bytes, list[str] | Rejection]]:
+    """Yield (line, raw bytes, values) of each record from the header on."""
     seen: list[bytes] = []
+    long = Rejection(f"is longer than {MAX_ROW_BYTES >> 20} MB")
 
     def lines() -> Iterator[str]:
         for raw in _lines(part):
             seen.append(b"" if raw is None else raw + b"\n")
             yield seen[-1].decode("utf-8", "surrogateescape")
 
-    csv.field_size_limit(MAX_ROW_BYTES)
-    reader = csv.reader(lines(), strict=True)
-    header: list[str] = []
-    line = 0
+    reader = _csv_reader(lines())
+    line, started = 0, False
     while True:
         seen.clear()
         try:
-            values: list[str] | None = next(reader)
-            reason = ""
+            values: list[str] | Rejection = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            values, reason = None, f"is not valid CSV: {error}"
+            values = Rejection(f"is not valid CSV: {error}")
         first, raw = line + 1, b"".join(seen).removesuffix(b"\n")
         line += len(seen)
-        if values is None:
-            yield first, raw, Rejection(reason)
-        elif not values:
-            yield first, raw, None
-        elif not header:
-            header = values
-        elif len(values) != len(header):
-            yield first, raw, Rejection(f"has {len(values)} fields, the header has {len(header)}")
-        elif any(_SURROGATE.search(value) for value in values):
-            yield first, raw, Rejection("is not valid UTF-8")
-        else:
-            yield first, raw, dict(zip(header, values, strict=True))
+        if b"" in seen:
+            values = long
+        elif not isinstance(values, Rejection) and any(map(_SURROGATE.search, values)):
+            values = Rejection("is not valid UTF-8")
+        started = started or bool(values)
+        if started:
+            yield first, raw, values
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+def _csv_reader(lines: Iterable[str]) -> Iterator[list[str]]:
+    csv.field_size_limit(MAX_ROW_BYTES)
+    return csv.reader(lines, strict=True)
+
+
+def _header(values: list[str] | Rejection, path: str, line: int) -> list[str]:
+    if isinstance(values, Rejection):
+        raise InputError(f"the header {values.reason}", file=path, line=line)
+    twice = [name for name, count in Counter(values).items() if count > 1]
+    if twice:
+        raise InputError("two columns have this name", file=path, line=line, field=twice[0])
+    return values
+
+
 def csv_header(path: str) -> bytes:
     """Give the header record of a CSV file as it was read."""
-    part = Part(path, "csv")
-    seen: list[bytes] = []
-    for raw in _lines(part):
-        seen.append(raw or b"")
-        if b"".join(seen).count(b'"') % 2 == 0:
-            break
-    return b"\n".join(seen)
+    for line, raw, values in _csv_records(Part(path, "csv")):
+        _header(values, path, line)
+        return raw
+    return b""
+
+
+def csv_rows(path: str, raws: Iterable[bytes]) -> list[dict[str, Any]]:
+    """Read records of a CSV file again, from their bytes."""
+    header = _fields(csv_header(path))
+    return [dict(zip(header, _fields(raw), strict=True)) for raw in raws]
+
+
+def _fields(raw: bytes) -> list[str]:
+    # not splitlines: it also splits where no CSV line ends, such as at U+2028
+    return next(_csv_reader(f"{line}\n" for line in raw.decode().split("\n")))
 
 
 def _parquet(part: Part) -> Iterator[pa.Table]:
@@ -483,8 +588,8 @@ def _parquet(part: Part) -> Iterator[pa.Table]:
     try:
         file = pq.ParquetFile(part.path)
         for batch in file.iter_batches(batch_size=16_384):
-            yield pa.Table.from_batches([batch])
-    except (pa.ArrowException, OSError) as error:
+            yield valid(pa.Table.from_batches([batch]), part.path)
+    except (pa.ArrowException, *_BROKEN) as error:
         raise InputError(f"is not a readable Parquet file: {error}", file=part.path) from error
 
 
@@ -502,10 +607,13 @@ def _arrow(part: Part) -> Iterator[pa.Table]:
             else:
                 batches = iter(pa.ipc.open_stream(stream))
             for batch in batches:
-                yield pa.Table.from_batches([batch])
-    except (pa.ArrowException, OSError) as error:
+                yield valid(pa.Table.from_batches([batch]), part.path)
+    except (pa.ArrowException, *_BROKEN) as error:
         raise InputError(f"is not a readable Arrow file: {error}", file=part.path) from error
 
+
+# What PyArrow raises for broken files, beside its own errors.
+_BROKEN = (OSError, ValueError, TypeError, LookupError, NotImplementedError, MemoryError)
 
 _RECORDS: dict[str, Callable[[Part], Iterator[_Record]]] = {
     "jsonl": _jsonl,

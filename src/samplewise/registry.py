@@ -140,7 +140,8 @@ def knobs(cls: type[Method]) -> dict[str, Any]:
 
 def _read(value: Any, kind: Any, what: str) -> Any:
     """Read `value` (perhaps text) as one of the plain types a knob can have."""
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    is_union = typing.get_origin(kind) in (types.UnionType, typing.Union)
+    kinds = typing.get_args(kind) if is_union else (kind,)
     for one in kinds:
         if typing.get_origin(one) is typing.Literal and value in typing.get_args(one):
             return value
@@ -157,9 +158,15 @@ def _read(value: Any, kind: Any, what: str) -> Any:
                 return number
         if one is str and isinstance(value, str):
             return value
-    choices = [str(choice) for one in kinds for choice in typing.get_args(one)]
-    names = choices or ["none" if one is type(None) else one.__name__ for one in kinds]
-    raise UsageError(f"{what} is {value!r}", mend=f"give {' or '.join(names)}")
+    raise UsageError(f"{what} is {value!r}", mend=f"give {' or '.join(map(_spell, kinds))}")
+
+
+def _spell(kind: Any) -> str:
+    """Name a knob's type as a user would."""
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(map(str, typing.get_args(kind)))
+    return "none" if kind is type(None) else names.get(kind, str(kind))
 
 
 @functools.cache

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from samplewise.errors import UsageError
+from samplewise.errors import SamplewiseError, UsageError
 
 __all__ = ["RayEngine"]
 
@@ -38,13 +39,8 @@ class RayEngine:
                 "the ray engine needs Ray", mend="pip install 'samplewise[ray]'"
             ) from error
         if not ray.is_initialized():
-            try:
-                ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-            except ConnectionError as error:
-                raise UsageError(
-                    f"no Ray cluster answers at {address}: {error}",
-                    mend="start one with: ray start --head",
-                ) from error
+            _knock(address)
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         ray.data.DataContext.get_current().enable_progress_bars = False
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
@@ -63,8 +59,33 @@ class RayEngine:
         stage = ray.data.from_items(rows, override_num_blocks=len(rows)).map(run)
         early: dict[int, R] = {}
         due = 0
-        for row in stage.iter_rows():
-            early[row["place"]] = row["result"]
-            while due in early:
-                yield early.pop(due)
-                due += 1
+        try:
+            for row in stage.iter_rows():
+                early[row["place"]] = row["result"]
+                while due in early:
+                    yield early.pop(due)
+                    due += 1
+        except ray.exceptions.RayError as error:
+            raise _own_error(error) from error
+
+
+def _knock(address: str | None) -> None:
+    """Refuse an address where nobody listens: Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise UsageError(
+            f"no Ray cluster answers at {address}: {error}",
+            mend="start one with: ray start --head",
+        ) from error
+
+
+def _own_error(error: BaseException) -> BaseException:
+    """Find our own error under those that Ray has wrapped around it."""
+    cause: BaseException | None = error
+    while cause is not None and type(cause).__module__.startswith("ray."):
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return cause if isinstance(cause, SamplewiseError) else error

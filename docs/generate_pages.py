@@ -1,0 +1,315 @@
+"""Write the pages that come from code and results: one a method, their index, reproductions.
+
+Run by mkdocs-gen-files while the documentation is built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import mkdocs_gen_files
+import numpy as np
+
+import samplewise as sw
+from samplewise import registry
+from samplewise.errors import SamplewiseError
+
+mpl.use("Agg")
+RESULTS = Path("reproductions/results")
+BUDGET = 40
+NEEDS = {
+    "embeddings": "vectors",
+    "score": "a score for every row",
+    "groups": "a source or a label",
+    "outcomes": "outcomes",
+}
+BLOBS = (  # x, y, spread, points
+    (0.0, 0.0, 0.9, 260),
+    (4.5, 0.5, 0.5, 120),
+    (2.2, 4.0, 0.7, 120),
+    (-3.6, 3.0, 0.4, 60),
+    (-2.6, -3.4, 0.6, 30),
+    (5.0, 5.2, 0.25, 10),
+)
+
+
+def main() -> None:
+    """Write all pages."""
+    results = read_results()
+    methods = registry.methods()
+    pool = picture_pool()
+    for cls in methods:
+        write_picture(cls, pool)
+        write(f"methods/{cls.name}.md", method_page(cls, results))
+    write("methods/index.md", methods_index(methods))
+    write("methods/SUMMARY.md", methods_nav(methods))
+    write("reproductions.md", reproductions_page(results))
+
+
+def write(path: str, lines: Iterable[str]) -> None:
+    """Write one page."""
+    with mkdocs_gen_files.open(path, "w") as stream:
+        stream.write("\n".join(lines) + "\n")
+
+
+# --- methods ----------------------------------------------------------------------------------
+
+
+def methods_index(methods: list[type[registry.Method]]) -> list[str]:
+    """List all methods in a table."""
+    rows = [
+        f"| [`{cls.name}`]({cls.name}.md) | {cls.title()} | {needs(cls)} | {cls.cost} "
+        f"| {paper_link(cls)} |"
+        for cls in methods
+    ]
+    return [
+        "# Methods",
+        "",
+        "Every page is generated from the code. `samplewise methods` lists the same.",
+        "",
+        "| name | what it chooses | needs | cost | paper |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def methods_nav(methods: list[type[registry.Method]]) -> list[str]:
+    """List all methods for the navigation."""
+    return ["* [All methods](index.md)", *(f"* [{cls.name}]({cls.name}.md)" for cls in methods)]
+
+
+def method_page(cls: type[registry.Method], results: list[dict[str, Any]]) -> list[str]:
+    """Describe one method."""
+    facts = {
+        "name": f"`{cls.name}`",
+        "also called": ", ".join(f"`{alias}`" for alias in cls.aliases),
+        "paper": paper_link(cls),
+        "cost": cls.cost,
+        "needs": needs(cls),
+        "draws a row twice": "it may" if getattr(cls, "repeats", False) else "",
+        "reproduced": reproduction_links(cls, results),
+    }
+    return [
+        f"# {cls.title()}",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {fact} |" for name, fact in facts.items() if fact),
+        "",
+        *picture_lines(cls),
+        "",
+        "```sh",
+        f"samplewise select pool.jsonl --budget 5% --method {cls.name} --out run",
+        "```",
+        "",
+        *knob_table(cls),
+        "",
+        f"::: {cls.__module__}.{cls.__qualname__}",
+        "    options:",
+        "        heading_level: 2",
+        "        members: []",
+    ]
+
+
+def knob_table(cls: type[registry.Method]) -> list[str]:
+    """Give the knobs, their types and defaults."""
+    fields = dataclasses.fields(cls)
+    if not fields:
+        return ["It has no knobs."]
+    cells = [(field.name, escape(str(field.type)), default(field)) for field in fields]
+    rows = [
+        f"| `{name}` | <code>{kind}</code> | <code>{value}</code> |" for name, kind, value in cells
+    ]
+    return ["| knob | type | default |", "|---|---|---|", *rows]
+
+
+def default(field: dataclasses.Field[Any]) -> str:
+    """Give a knob's default as text."""
+    if field.default is not dataclasses.MISSING:
+        return escape(repr(field.default))
+    made = field.default_factory
+    return "none" if made is dataclasses.MISSING else escape(repr(made()))
+
+
+def escape(text: str) -> str:
+    """Make text safe inside a table cell."""
+    return html.escape(text, quote=False).replace("|", "&#124;")
+
+
+def needs(cls: type[registry.Method]) -> str:
+    """Say what the rows must have."""
+    return ", ".join(NEEDS.get(need, need) for need in getattr(cls, "needs", ())) or "nothing"
+
+
+def paper_link(cls: type[registry.Method]) -> str:
+    """Link the paper, where its reference is an arXiv id."""
+    known = cls.paper.removeprefix("arXiv:")
+    if known.replace(".", "").isdigit():
+        return f"[arXiv {known}](https://arxiv.org/abs/{known})"
+    return cls.paper
+
+
+# --- pictures ---------------------------------------------------------------------------------
+
+
+def picture_pool() -> sw.Pool:
+    """Make the points that every method chooses from: blobs that hold very different numbers."""
+    rng = np.random.default_rng(7)
+    points = np.concatenate([rng.normal((x, y), s, (n, 2)) for x, y, s, n in BLOBS])
+    blob = np.repeat(np.arange(len(BLOBS)), [n for *_, n in BLOBS])
+    score = np.exp(-((points[:, 0] - 2) ** 2 + (points[:, 1] - 2) ** 2) / 12)
+    texts = [f"group {b} item {i}" for i, b in enumerate(blob)]
+    labels = [f"group {b}" for b in blob]
+    return sw.Pool.from_arrays(points.astype(np.float32), y=labels, text=texts, score=score)
+
+
+def outcome(pool: sw.Pool, rows: Any) -> Any:
+    """Say what draws are worth in the pictures: the more, the further to the right."""
+    return 1 / (1 + np.exp(-pool.embeddings[rows, 0] / 2))
+
+
+def write_picture(cls: type[registry.Method], pool: sw.Pool) -> None:
+    """Draw the points, and those that the method chooses; without it, say why there is none."""
+    try:
+        chosen = sw.select(pool, BUDGET, cls(), rng=0, outcome=outcome)
+    except SamplewiseError as error:
+        PICTURES[cls.name] = str(error)
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    x, y = pool.embeddings.T
+    axes.scatter(x, y, s=10, color="#b6c2c9", linewidths=0, label=f"pool: {len(pool)}")
+    rows = chosen.indices
+    sizes = 34 * chosen.weights / chosen.weights.mean()
+    axes.scatter(
+        x[rows],
+        y[rows],
+        s=np.clip(sizes, 12, 160),
+        color="#d9480f",
+        edgecolors="white",
+        linewidths=0.6,
+        label=f"chosen: {len(rows)}",
+    )
+    axes.set(xticks=[], yticks=[], aspect="equal")
+    axes.spines[:].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    with mkdocs_gen_files.open(f"methods/{cls.name}.png", "wb") as stream:
+        figure.savefig(stream, format="png", dpi=110, facecolor="white")
+
+
+PICTURES: dict[str, str] = {}
+"""Methods that have no picture, and why."""
+
+
+def picture_lines(cls: type[registry.Method]) -> list[str]:
+    """Show the picture and say what it shows."""
+    if cls.name in PICTURES:
+        return [f"*No picture: {PICTURES[cls.name].splitlines()[0]}*"]
+    told = []
+    for need in getattr(cls, "needs", ()):
+        if need == "score":
+            told.append("scores are highest in the middle")
+        if need == "outcomes":
+            told.append("outcomes are higher to the right")
+    legend = "".join(f"; {one}" for one in told)
+    return [
+        f"![What {cls.name} chooses]({cls.name}.png)",
+        "",
+        f"*{BUDGET} of {sum(n for *_, n in BLOBS)} points in the plane, default knobs{legend}. "
+        "Larger means more weight.*",
+    ]
+
+
+# --- reproductions ----------------------------------------------------------------------------
+
+
+def read_results() -> list[dict[str, Any]]:
+    """Read the committed results, ordered by file name."""
+    files = sorted(RESULTS.glob("*.json"))
+    return [json.loads(path.read_text()) | {"slug": path.stem} for path in files]
+
+
+def reproduction_links(cls: type[registry.Method], results: list[dict[str, Any]]) -> str:
+    """Link the results of the method's paper."""
+    found = [one for one in results if cls.paper and cls.paper in str(one["paper"])]
+    return ", ".join(f"[{one['slug']}](../reproductions.md#{one['slug']})" for one in found)
+
+
+def reproductions_page(results: list[dict[str, Any]]) -> list[str]:
+    """Show each paper's figures beside ours."""
+    lines = [
+        "# Reproductions",
+        "",
+        "The paper's figures beside ours, at a size that runs on two cores. "
+        "`make reproduce N=01` runs one again.",
+    ]
+    if not results:
+        lines += ["", "No result is committed yet."]
+    for one in results:
+        lines += ["", *reproduction(one)]
+    return lines
+
+
+def reproduction(one: dict[str, Any]) -> list[str]:
+    """Show one result."""
+    agrees = {True: "yes", False: "**no**"}.get(one["agrees"], str(one["agrees"]))
+    return [
+        f"## {one['slug']} {{ #{one['slug']} }}",
+        "",
+        f"Paper: {flat(one['paper'])}",
+        "",
+        f"Setting: {flat(one['setting'])}",
+        "",
+        f"Agrees: {agrees}. {flat(one['why'])}",
+        "",
+        *figures_table(one["paper_figures"], one["our_figures"]),
+        "",
+        f"*{flat(one['hardware'])}; {one['seconds']:,.0f} s; version {one['version']}.*",
+    ]
+
+
+def figures_table(paper: Any, ours: Any) -> list[str]:
+    """Put the paper's figures beside ours, by name where they have names."""
+    theirs, own = ({**flatten(one)} for one in (paper, ours))
+    rows = [
+        f"| {escape(name)} | {cell(theirs.get(name))} | {cell(own.get(name))} |"
+        for name in dict.fromkeys([*theirs, *own])
+    ]
+    return ["| figure | paper | ours |", "|---|---|---|", *rows]
+
+
+def flatten(value: Any, name: str = "") -> dict[str, Any]:
+    """Flatten nested mappings, joining their names."""
+    if not isinstance(value, dict):
+        return {name or "result": value}
+    flat_items: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat_items |= flatten(inner, f"{name} / {key}" if name else str(key))
+    return flat_items
+
+
+def cell(value: Any) -> str:
+    """Format one figure."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else escape(flat(value))
+
+
+def flat(value: Any) -> str:
+    """Write a plain value, a list or a mapping in one line."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {flat(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(flat(inner) for inner in value)
+    return " ".join(str(value).split())
+
+
+main()

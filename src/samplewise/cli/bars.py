@@ -1,0 +1,69 @@
+"""Progress bars on a terminal; nothing in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from samplewise import progress
+
+__all__ = ["Bars", "bars"]
+
+
+class _Rate(ProgressColumn):
+    """How fast a stage goes, in its own unit."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        unit = task.fields["unit"]
+        return Text("" if speed is None or task.total is None else f"{speed:,.0f} {unit}/s")
+
+
+class Bars:
+    """Shows each stage as a bar: name, share done, rate, time left."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+
+    @contextlib.contextmanager
+    def stage(
+        self, name: str, total: float | None, unit: str
+    ) -> Iterator[Callable[[float], None]]:
+        """Open a bar."""
+        task = self._shown.add_task(name, total=total, unit=unit)
+        yield lambda amount: self._shown.advance(task, amount)
+        self._shown.update(task, total=total or 1, completed=total or 1)
+
+
+@contextlib.contextmanager
+def bars() -> Iterator[progress.Progress]:
+    """Give what shows progress on standard error, where that is a terminal."""
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield progress.Silent()
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        _Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as shown:
+        yield Bars(shown)

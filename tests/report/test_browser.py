@@ -1,0 +1,75 @@
+"""The report in a real browser: it draws, complains of nothing and asks the network nothing."""
+
+import os
+import shutil
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from samplewise.report import render
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = os.environ.get("SAMPLEWISE_CHROMIUM") or next(
+        filter(None, map(shutil.which, NAMES)), None
+    )
+    if path is None:
+        pytest.fail(
+            "no Chromium found: install one (apt install chromium), or set SAMPLEWISE_CHROMIUM "
+            "to the path of a Chromium or Chrome"
+        )
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        yield found
+        found.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_opens_cleanly(browser, run_folder, tmp_path, scheme):
+    url = render(run_folder).as_uri()
+    page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
+    errors, requests = [], []
+    page.on("console", lambda message: errors.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(url)
+    for figure, mark in (("map", ".scatterlayer .point"), ("scores", ".bars"), ("rounds", ".bars")):
+        page.wait_for_selector(f"[data-figure={figure}] svg.main-svg {mark}", state="attached")
+        assert page.locator(f"[data-figure={figure}] svg.main-svg").first.is_visible()
+    for table in ("comparison", "groups", "rounds", "run", "rejected"):
+        assert page.locator(f"#{table} table").first.is_visible()
+    assert page.locator("#map .scatterlayer .point").count() == 300
+
+    page.locator("#map .nsewdrag").first.hover()
+    page.evaluate(
+        "Plotly.Fx.hover(document.querySelector('[data-figure=map]'),"
+        " [{curveNumber: 1, pointNumber: 0}])"
+    )
+    hover = page.locator("#map .hoverlayer").text_content()
+    assert "<script>alert(1)" in hover  # as text
+    page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+    assert (tmp_path / f"{scheme}.png").stat().st_size > 20_000
+    assert errors == []
+    assert requests == [url]
+    page.close()
+
+
+def test_a_narrow_screen_does_not_scroll_sideways(browser, run_folder):
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(render(run_folder).as_uri())
+    page.wait_for_selector("#map svg.main-svg")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
