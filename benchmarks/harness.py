@@ -74,26 +74,41 @@ def compare(
         for key in order:
             measured[key].append(run(contestants[key]))
     report = {
-        "name": name,
         "setting": dict(setting or {}),
         "repeats": repeats,
         "in_process": in_process,
         "contestants": _summaries(measured, with_memory=not in_process),
-        "hardware": hardware(),
-        "version": samplewise.__version__,
         "packages": {package: _version(package) for package in packages},
     }
-    show(report)
+    show(name, report)
+    return record(name, report, results)
+
+
+def record(name: str, figures: Mapping[str, Any], results: Path | None = RESULTS) -> dict[str, Any]:
+    """Add hardware and version to figures, and keep them as `benchmarks/results/NAME.json`."""
+    report = {
+        "name": name,
+        **figures,
+        "hardware": hardware(),
+        "version": samplewise.__version__,
+    }
     if results:
-        results.mkdir(parents=True, exist_ok=True)
         content = orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         atomic_write(results / f"{name}.json", content)
     return report
 
 
-def show(report: Mapping[str, Any]) -> None:
+def data_file(name: str) -> Path:
+    """Find a file of the benchmark data, which lies beside the repository."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "data" / name
+    if not path.exists():
+        raise SystemExit(f"this benchmark needs {name} in {path.parent}")
+    return path
+
+
+def show(name: str, report: Mapping[str, Any]) -> None:
     """Print a report as a table."""
-    title = f"{report['name']}: median of {report['repeats']}, interleaved"
+    title = f"{name}: median of {report['repeats']}, interleaved"
     table = Table("", "seconds", "from - to", "ratio", "peak MB", title=title)
     for key, one in report["contestants"].items():
         peak = one["peak_mb"]

@@ -37,6 +37,8 @@ BLOBS = (  # x, y, spread, points
     (-2.6, -3.4, 0.6, 30),
     (5.0, 5.2, 0.25, 10),
 )
+MISSING: dict[str, str] = {}  # methods without a picture, and why
+WEIGHTED: set[str] = set()  # methods whose picture shows weights
 
 
 def main() -> None:
@@ -48,7 +50,6 @@ def main() -> None:
         write_picture(cls, pool)
         write(f"methods/{cls.name}.md", method_page(cls, results))
     write("methods/index.md", methods_index(methods))
-    write("methods/SUMMARY.md", methods_nav(methods))
     write("reproductions.md", reproductions_page(results))
 
 
@@ -79,15 +80,9 @@ def methods_index(methods: list[type[registry.Method]]) -> list[str]:
     ]
 
 
-def methods_nav(methods: list[type[registry.Method]]) -> list[str]:
-    """List all methods for the navigation."""
-    return ["* [All methods](index.md)", *(f"* [{cls.name}]({cls.name}.md)" for cls in methods)]
-
-
 def method_page(cls: type[registry.Method], results: list[dict[str, Any]]) -> list[str]:
     """Describe one method."""
     facts = {
-        "name": f"`{cls.name}`",
         "also called": ", ".join(f"`{alias}`" for alias in cls.aliases),
         "paper": paper_link(cls),
         "cost": cls.cost,
@@ -96,9 +91,13 @@ def method_page(cls: type[registry.Method], results: list[dict[str, Any]]) -> li
         "reproduced": reproduction_links(cls, results),
     }
     return [
+        "---",
+        f"title: {cls.name}",
+        "---",
+        "",
         f"# {cls.title()}",
         "",
-        "| | |",
+        f"| name | `{cls.name}` |",
         "|---|---|",
         *(f"| {name} | {fact} |" for name, fact in facts.items() if fact),
         "",
@@ -179,8 +178,10 @@ def write_picture(cls: type[registry.Method], pool: sw.Pool) -> None:
     try:
         chosen = sw.select(pool, BUDGET, cls(), rng=0, outcome=outcome)
     except SamplewiseError as error:
-        PICTURES[cls.name] = str(error)
+        MISSING[cls.name] = str(error)
         return
+    if np.ptp(chosen.weights) > 0:
+        WEIGHTED.add(cls.name)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
@@ -205,26 +206,23 @@ def write_picture(cls: type[registry.Method], pool: sw.Pool) -> None:
         figure.savefig(stream, format="png", dpi=110, facecolor="white")
 
 
-PICTURES: dict[str, str] = {}
-"""Methods that have no picture, and why."""
-
-
 def picture_lines(cls: type[registry.Method]) -> list[str]:
     """Show the picture and say what it shows."""
-    if cls.name in PICTURES:
-        return [f"*No picture: {PICTURES[cls.name].splitlines()[0]}*"]
+    if cls.name in MISSING:
+        return [f"*No picture: {MISSING[cls.name].splitlines()[0]}*"]
     told = []
     for need in getattr(cls, "needs", ()):
         if need == "score":
             told.append("scores are highest in the middle")
         if need == "outcomes":
             told.append("outcomes are higher to the right")
+    if cls.name in WEIGHTED:
+        told.append("larger means more weight")
     legend = "".join(f"; {one}" for one in told)
     return [
         f"![What {cls.name} chooses]({cls.name}.png)",
         "",
-        f"*{BUDGET} of {sum(n for *_, n in BLOBS)} points in the plane, default knobs{legend}. "
-        "Larger means more weight.*",
+        f"*{BUDGET} of {sum(n for *_, n in BLOBS)} points in the plane, default knobs{legend}.*",
     ]
 
 

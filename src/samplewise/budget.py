@@ -21,7 +21,14 @@ _SPELLINGS = {
     "epsilon": ("epsilon", "eps"),
 }
 _UNITS = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings}
-_MINUTES = {"min": 60.0, "minute": 60.0, "minutes": 60.0, "h": 3600.0, "hour": 3600.0, "hours": 3600.0}
+_MINUTES = {
+    "min": 60.0,
+    "minute": 60.0,
+    "minutes": 60.0,
+    "h": 3600.0,
+    "hour": 3600.0,
+    "hours": 3600.0,
+}
 _MULTIPLES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _PATTERN = re.compile(
     r"(?P<dollar>\$)?\s*(?P<number>\d[\d_,]*(?:\.\d+)?(?:e\d+)?)\s*"
@@ -62,7 +69,9 @@ class Budget:
     def __post_init__(self) -> None:
         units = {"fraction", "dollars", *_SPELLINGS}
         if self.unit not in units:
-            raise UsageError(f"budget unit {self.unit!r}", mend=f"one of {', '.join(sorted(units))}")
+            raise UsageError(
+                f"budget unit {self.unit!r}", mend=f"one of {', '.join(sorted(units))}"
+            )
         if not (math.isfinite(self.amount) and self.amount > 0):
             raise UsageError(f"a budget of {self.amount:g} buys nothing", mend=_MEND)
         if self.unit == "fraction" and self.amount > 1:

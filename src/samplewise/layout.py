@@ -117,6 +117,7 @@ class Layout:
 def find_layout(
     rows: Sequence[Mapping[str, Any]],
     *,
+    name: str = "",
     text: str | None = None,
     label: str | None = None,
     source: str | None = None,
@@ -128,6 +129,8 @@ def find_layout(
     ----------
     rows : sequence of mapping
         The first rows of the pool.
+    name : str
+        What to call them in an error.
     text : str, optional
         Comma-separated fields that make the text.
     label, source, score : str, optional
@@ -149,6 +152,7 @@ def find_layout(
         if field and rows and field not in present:
             raise InputError(
                 "no such field in the first rows",
+                file=name,
                 field=field,
                 mend=f"the fields are: {', '.join(sorted(map(str, present)))}",
             )
@@ -166,6 +170,7 @@ def find_layout(
     if rows and not best:
         raise InputError(
             f"no text found in the fields {', '.join(sorted(map(str, present)))}",
+            file=name,
             mend="name the text fields with --text FIELD[,FIELD] (text= in Python)",
         )
     return Layout(

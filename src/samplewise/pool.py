@@ -186,7 +186,9 @@ class Pool:
         if path.suffix == ".npy":
             return cls.from_arrays(load_vectors(path), name=str(path))
         parts = plan(path)
-        layout = find_layout(first_rows(parts), text=text, label=label, source=source, score=score)
+        layout = find_layout(
+            first_rows(parts), name=str(path), text=text, label=label, source=source, score=score
+        )
         files = dict.fromkeys(part.path for part in parts)
         hashes = [_hash_of(file) for file in files]
         fingerprint = _hash(VERSION, layout, *hashes, *([*files] if len(files) > 1 else []))
@@ -221,7 +223,7 @@ class Pool:
             if not isinstance(row, Mapping):
                 reason = f"is a {type(row).__name__}, not a mapping"
                 raise InputError(reason, file="rows", line=line)
-        layout = find_layout(given[:100], **fields)
+        layout = find_layout(given[:100], name="rows", **fields)
         records = ((line, _dump(row, line), dict(row)) for line, row in enumerate(given, 1))
         return cls._in_memory("rows", "jsonl", layout, shard_of("rows", layout, records))
 
@@ -232,7 +234,7 @@ class Pool:
 
         if isinstance(table, pa.RecordBatch):
             table = pa.Table.from_batches([table])
-        layout = find_layout(sample_table(valid(table, "table")), **fields)
+        layout = find_layout(sample_table(valid(table, "table")), name="table", **fields)
         return cls._in_memory("table", "table", layout, tabulate(table, layout, "table"))
 
     @classmethod
@@ -359,7 +361,12 @@ class Pool:
         """Give some rows as they were read, in the order asked."""
         import orjson
 
-        found = self._take("row", indices)
+        try:
+            found = self._take("row", indices)
+        except (ValueError, OverflowError) as error:  # such as a date after the year 9999
+            raise InputError(
+                f"holds a value that Python cannot: {error}", file=self.name
+            ) from error
         if self.kind == "csv":
             return csv_rows(self.place(0)[0], found)
         return [orjson.loads(row) if isinstance(row, bytes) else row for row in found]

@@ -23,8 +23,6 @@ class Silent:
     """Shows nothing: the default of every function in the library."""
 
     @contextlib.contextmanager
-    def stage(
-        self, name: str, total: float | None, unit: str
-    ) -> Iterator[Callable[[float], None]]:
+    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Callable[[float], None]]:
         """Open a stage that nobody watches."""
         yield lambda amount: None

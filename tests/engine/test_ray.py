@@ -66,9 +66,7 @@ def test_the_cluster_has_two_nodes_and_both_work(cluster):
 def test_same_rows_as_the_local_engine(cluster, pool_file, tmp_path):
     job = SelectJob(pool=str(pool_file), budget="5%")
     local = run_select(job, tmp_path / "a" / "local")
-    remote = run_select(
-        job, tmp_path / "b" / "ray", engine="ray", ray_address=cluster.address
-    )
+    remote = run_select(job, tmp_path / "b" / "ray", engine="ray", ray_address=cluster.address)
     assert local["chosen"] == remote["chosen"] == 200
     for name in ("selected.jsonl", "scores.parquet", "rejected.jsonl"):
         ours, theirs = (tmp_path / "a/local" / name), (tmp_path / "b/ray" / name)

@@ -20,7 +20,9 @@ def test_eight_points_in_two_clusters_are_the_best_partition():
         return sum(((part - part.mean(0)) ** 2).sum() for part in (points[inside], points[~inside]))
 
     best = min(
-        inertia(members) for size in range(1, 5) for members in itertools.combinations(range(8), size)
+        inertia(members)
+        for size in range(1, 5)
+        for members in itertools.combinations(range(8), size)
     )
     assert found.distances.sum() == pytest.approx(best, rel=1e-5)
 

@@ -28,9 +28,10 @@ class _Rate(ProgressColumn):
     """How fast a stage goes, in its own unit."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        unit = task.fields["unit"]
-        return Text("" if speed is None or task.total is None else f"{speed:,.0f} {unit}/s")
+        seconds = task.finished_time or task.elapsed
+        if not seconds or task.total is None or not task.completed:
+            return Text("")
+        return Text(f"{task.completed / seconds:,.0f} {task.fields['unit']}/s")
 
 
 class Bars:
@@ -40,9 +41,7 @@ class Bars:
         self._shown = shown
 
     @contextlib.contextmanager
-    def stage(
-        self, name: str, total: float | None, unit: str
-    ) -> Iterator[Callable[[float], None]]:
+    def stage(self, name: str, total: float | None, unit: str) -> Iterator[Callable[[float], None]]:
         """Open a bar."""
         task = self._shown.add_task(name, total=total, unit=unit)
         yield lambda amount: self._shown.advance(task, amount)

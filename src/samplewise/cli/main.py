@@ -176,11 +176,11 @@ def methods(
     width = max(len(row["name"]) for row in rows)
     for row in rows:
         aliases = f" ({', '.join(row['aliases'])})" if row["aliases"] else ""
-        paper = f"  arXiv {row['paper']}" if row["paper"] else ""
+        paper = f"  [{row['paper']}]" if row["paper"] else ""
         typer.echo(f"{row['room']}  {row['name']:{width}}  {row['title']}{aliases}{paper}")
         if row["knobs"]:
             listed = ", ".join(f"{knob}={value}" for knob, value in row["knobs"].items())
-            typer.echo(f"{'':{len(row['room'])}}  {'':{width}}  knobs: {listed}; {row['cost']}")
+            typer.echo(f"{'':{len(row['room'])}}  {'':{width}}  knobs: {listed}")
 
 
 def _describe(cls: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ["mean_vectors"]
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def mean_vectors(tokens: Any, starts: Any, table: Any) -> Any:
     """Average the vectors of each text's tokens and normalise; shape (len(starts) - 1, d)."""
     out = np.zeros((len(starts) - 1, table.shape[1]), dtype=np.float32)

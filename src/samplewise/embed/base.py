@@ -13,12 +13,12 @@ Vectors: TypeAlias = NDArray[np.float32]
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors; must survive pickling, and give each text the same vector always.
+    """Turns texts into vectors; survives pickling, and gives each text the same vector always."""
 
-    `id` names the model and all that changes its vectors: it is part of the cache key.
-    """
-
-    id: str
+    @property
+    def id(self) -> str:
+        """Name of the model and of all that changes its vectors: part of the cache key."""
+        ...
 
     def embed(self, texts: list[str]) -> Vectors:
         """Give one float32 vector a text, shape (len(texts), dimensions)."""

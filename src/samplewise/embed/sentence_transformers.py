@@ -102,7 +102,7 @@ def _load(model: str, device: str | None) -> Any:
 
 
 def _dimensions(model: Any) -> int:
-    return int(model.get_sentence_embedding_dimension())
+    return int(model.encode([""], show_progress_bar=False).shape[1])
 
 
 def _folder_hash(folder: Path) -> str:

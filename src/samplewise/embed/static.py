@@ -7,6 +7,7 @@ tokens' vectors, normalised: the same as ``WordLlama.embed(norm=True)``, without
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,12 +65,15 @@ class _Model(NamedTuple):
 @functools.cache
 def _model() -> _Model:
     import tokenizers
-    import wordllama
     from safetensors.numpy import load_file
 
     from samplewise.embed._mean import mean_vectors
 
-    home = Path(wordllama.__file__).parent
+    # Only the package's data are wanted: importing it would set up the root logger.
+    wheel = importlib.util.find_spec("wordllama")
+    assert wheel is not None
+    assert wheel.origin is not None
+    home = Path(wheel.origin).parent
     tokenizer = tokenizers.Tokenizer.from_file(
         str(home / "tokenizers" / "l2_supercat_tokenizer_config.json")
     )

@@ -133,8 +133,7 @@ def _items(pool: Pool) -> list[Any]:
         else:
             text = shard.select(["text"])
             items += [
-                text.slice(start, _MEMORY_ROWS)
-                for start in range(0, text.num_rows, _MEMORY_ROWS)
+                text.slice(start, _MEMORY_ROWS) for start in range(0, text.num_rows, _MEMORY_ROWS)
             ]
     return items
 

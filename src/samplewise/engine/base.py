@@ -20,7 +20,10 @@ class Engine(Protocol):
     time, and must give the same result whenever and wherever it is called.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name: what `--engine` takes."""
+        ...
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Yield `function(item)` for each item, in order, as they are done."""

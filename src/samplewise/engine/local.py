@@ -1,4 +1,4 @@
-"""This machine: a thread a core. The batch functions leave Python's lock for most of their time."""
+"""Run on this machine, a thread a core: the batch functions mostly leave Python's lock."""
 
 from __future__ import annotations
 

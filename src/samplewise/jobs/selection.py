@@ -20,7 +20,15 @@ from samplewise.pool import Pool
 from samplewise.progress import Progress, Silent
 from samplewise.rng import generator
 from samplewise.runs import RunFolder, read_run
-from samplewise.select.base import Outcome, Selection, Selector, default_method, select
+from samplewise.select.base import (
+    Outcome,
+    Selection,
+    Selector,
+    check_request,
+    default_method,
+    select,
+)
+from samplewise.select.random_rows import Random
 
 __all__ = ["SelectJob", "rerun", "run_select"]
 
@@ -108,11 +116,11 @@ def run_select(
         If the request or the input is wrong; nothing is then left half-written.
     """
     progress = progress or Silent()
-    Budget.parse(job.budget)
     generator(job.rng)
-    if job.method is not None:
-        registry.make(job.method, job.knobs)
     outcome = None if job.outcome is None else load_outcome(job.outcome)
+    # The default is known only when the pool is read; any one-call method can stand in for it.
+    first = _method(job, "") if job.method else Random()
+    check_request(first, Budget.parse(job.budget), outcome)
     source = Path(job.pool)
     if not source.exists():
         raise InputError("no such file or folder", file=job.pool)
@@ -128,9 +136,7 @@ def run_select(
         return folder.record
 
 
-def rerun(
-    run: str | Path, out: str | Path, *, progress: Progress | None = None
-) -> dict[str, Any]:
+def rerun(run: str | Path, out: str | Path, *, progress: Progress | None = None) -> dict[str, Any]:
     """Repeat a run from its `run.json`, in a new folder.
 
     Raises
@@ -190,8 +196,7 @@ def _select(
             engine=engine,
             progress=progress,
         )
-    method = registry.make(job.method or default_method(pool), job.knobs)
-    assert isinstance(method, Selector)
+    method = _method(job, default_method(pool))
     method.check(pool)
     if pool.embeddings is None:
         with folder.stage("embed"):
@@ -215,6 +220,12 @@ def _select(
         atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
         selection.write(folder.path)
     return selection
+
+
+def _method(job: SelectJob, default: str) -> Selector:
+    method = registry.make(job.method or default, job.knobs)
+    assert isinstance(method, Selector)
+    return method
 
 
 def _report(job: SelectJob, folder: RunFolder, selection: Selection, engine: str) -> None:

@@ -1,1 +1,1 @@
-
+"""How good a choice is: pure functions on arrays."""

@@ -142,9 +142,7 @@ def silhouette(
     total = 0.0
     for block in np.array_split(rows, max(1, len(rows) * len(vectors) // 20_000_000)):
         products = vectors[block] @ vectors.T
-        distances = np.sqrt(
-            np.maximum(squares[block, None] + squares[None, :] - 2 * products, 0)
-        )
+        distances = np.sqrt(np.maximum(squares[block, None] + squares[None, :] - 2 * products, 0))
         distances[np.arange(len(block)), block] = 0
         sums = np.add.reduceat(distances[:, order], starts, axis=1, dtype=np.float64)
         own = labels[block]
@@ -167,7 +165,8 @@ class _Block(NamedTuple):
 
     def load(self) -> NDArray[np.float32]:
         if isinstance(self.source, str):
-            return np.load(self.source, mmap_mode="r")[self.start : self.stop]
+            mapped: NDArray[np.float32] = np.load(self.source, mmap_mode="r")
+            return mapped[self.start : self.stop]
         return self.source
 
 

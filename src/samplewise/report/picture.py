@@ -68,14 +68,15 @@ def principal_axes(
     total = float(np.einsum("ij,ij->", gaps, gaps, dtype=np.float64))
     d = vectors.shape[1]
     basis = np.linalg.qr(rng.standard_normal((d, min(d, 10))).astype(np.float32))[0]
-    for _ in range(12):
+    for _ in range(10):
         basis = np.linalg.qr(gaps.T @ (gaps @ basis))[0]
-    _, sizes, turn = np.linalg.svd(gaps @ basis, full_matrices=False)
+    small = gaps @ basis
+    squares, turn = np.linalg.eigh(small.T @ small)
     axes, explained = np.zeros((2, d), np.float32), np.zeros(2)
-    found = (turn @ basis.T)[:2]
+    found = (basis @ turn[:, ::-1][:, :2]).T
     axes[: len(found)] = found
     peaks = axes[np.arange(2), np.abs(axes).argmax(axis=1)]
     axes[peaks < 0] *= -1
     if total > 0:
-        explained[: len(found)] = sizes[: len(found)].astype(np.float64) ** 2 / total
+        explained[: len(found)] = np.maximum(squares[::-1][: len(found)], 0) / total
     return centre, axes, explained

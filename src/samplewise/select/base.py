@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from samplewise.engine.base import Engine
     from samplewise.ledger import Ledger
 
-__all__ = ["Choice", "Outcome", "Selection", "Selector", "Session", "default_method", "select"]
+__all__ = [
+    "Choice",
+    "Outcome",
+    "Selection",
+    "Selector",
+    "Session",
+    "check_request",
+    "default_method",
+    "select",
+]
 
 Indices: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
@@ -138,10 +147,7 @@ class Selector(registry.Method):
 
     def choose(self, pool: Pool, n: int, rng: np.random.Generator, engine: Engine) -> Choice:
         """Choose `n` rows of the pool, 1 <= n <= len(pool)."""
-        raise UsageError(
-            f"{self.name} learns from outcomes, so it cannot choose in one call",
-            mend="give outcome= (--outcome FILE.py:FUNCTION), or use start(), ask() and tell()",
-        )
+        raise UsageError(f"{self.name} chooses in rounds", mend="use start(), ask() and tell()")
 
     def start(self, pool: Pool, n: int, rng: np.random.Generator, engine: Engine) -> Session:
         """Open a session of ask and tell, for a method that needs outcomes."""
@@ -178,8 +184,6 @@ class Selector(registry.Method):
                 file=pool.name,
                 mend="name the field with --source FIELD or --label FIELD",
             )
-
-
 
 
 class Session(Protocol):
@@ -260,22 +264,16 @@ def select(
 
     budget = Budget.parse(budget)
     chooser = _selector(pool, method, knobs)
-    if budget.unit not in ("rows", "fraction", "tokens"):
-        raise UsageError(
-            f"{chooser.name} cannot price a row in {budget.unit}",
-            mend="give the budget in rows, % or tokens",
-        )
+    check_request(chooser, budget, outcome)
     random = generator(rng)
     chooser.check(pool)
-    if "outcomes" in chooser.needs and outcome is None:
-        chooser.choose(pool, 1, random, make_engine("local"))
     runner = make_engine(engine) if isinstance(engine, str) else engine
     if "embeddings" in chooser.needs and pool.embeddings is None:
         from samplewise.embed import embed_pool
 
         pool = embed_pool(pool, embedder or "builtin", engine=runner)
     if budget.unit == "tokens":
-        choice = _choose_tokens(chooser, pool, int(budget.amount), random, runner, outcome, ledger)
+        choice = _choose_tokens(chooser, pool, int(budget.amount), random, runner)
     else:
         n = budget.rows_of(len(pool))
         choice = _choose(chooser, pool, n, random, runner, outcome, ledger)
@@ -286,6 +284,28 @@ def select(
     if ledger:
         ledger.spend("rows", len(indices), chooser.name)
     return Selection(pool, chooser, budget, indices, weights, choice.columns)
+
+
+def check_request(chooser: Selector, budget: Budget, outcome: Outcome | None) -> None:
+    """Refuse, before any work, what the method cannot price or cannot do without.
+
+    Raises
+    ------
+    UsageError
+        If the budget's unit has no price in rows, or a method that learns from outcomes has none.
+    """
+    learns = "outcomes" in chooser.needs
+    units = ("rows", "fraction") if learns else ("rows", "fraction", "tokens")
+    if budget.unit not in units:
+        raise UsageError(
+            f"{chooser.name} cannot price a row in {budget.unit}",
+            mend="give the budget in rows or %" + ("" if learns else ", or in tokens"),
+        )
+    if learns and outcome is None:
+        raise UsageError(
+            f"{chooser.name} learns from outcomes, so it cannot choose in one call",
+            mend="give outcome= (--outcome FILE.py:FUNCTION), or use start(), ask() and tell()",
+        )
 
 
 def default_method(pool: Pool) -> str:
@@ -359,16 +379,10 @@ def _choose_tokens(
     tokens: int,
     rng: np.random.Generator,
     engine: Engine,
-    outcome: Outcome | None,
-    ledger: Ledger | None,
 ) -> Choice:
     """Choose as many rows as the tokens buy, and keep those that fit, in order of selection."""
     from samplewise.embed import count_tokens
 
-    if "outcomes" in chooser.needs:
-        raise UsageError(
-            f"{chooser.name} plans its rounds in rows", mend="give the budget in rows or %"
-        )
     costs = count_tokens(pool, engine)
     if costs.min() > tokens:
         raise BudgetError(
@@ -376,7 +390,7 @@ def _choose_tokens(
             mend="raise the budget",
         )
     n = int(np.clip(tokens / costs.mean(), 1, len(pool)))
-    choice = _choose(chooser, pool, n, rng, engine, outcome, ledger)
+    choice = chooser.choose(pool, n, rng, engine)
     fits = _affordable(costs[choice.indices], tokens)
     if not fits.any():
         raise BudgetError(

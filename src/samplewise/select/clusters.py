@@ -80,9 +80,7 @@ class Clustered(Selector):
             columns={"cluster": clustering.labels, "distance": clustering.distances},
         )
 
-    def cluster(
-        self, pool: Pool, n: int, rng: np.random.Generator, engine: Engine
-    ) -> Clustering:
+    def cluster(self, pool: Pool, n: int, rng: np.random.Generator, engine: Engine) -> Clustering:
         """Cluster the pool's embeddings, in as many clusters as the knob says."""
         assert pool.embeddings is not None
         if self.clusters == "silhouette":
@@ -315,9 +313,7 @@ def best_clusters(
     return max(grid, key=score)
 
 
-def draw_within(
-    labels: NDArray[Any], counts: NDArray[np.int64], keys: Keys
-) -> NDArray[np.int64]:
+def draw_within(labels: NDArray[Any], counts: NDArray[np.int64], keys: Keys) -> NDArray[np.int64]:
     """Take the `counts[j]` rows of cluster j with the highest keys; ties by lowest index.
 
     Parameters
@@ -345,7 +341,8 @@ def draw_within(
     sorted_labels = labels[order]
     rank = np.arange(len(order)) - np.searchsorted(sorted_labels, sorted_labels)
     taken = rank < counts[sorted_labels]
-    return order[taken][np.lexsort((sorted_labels[taken], rank[taken]))].astype(np.int64)
+    chosen: NDArray[np.int64] = order[taken]
+    return chosen[np.lexsort((sorted_labels[taken], rank[taken]))]
 
 
 def draw_repeating(

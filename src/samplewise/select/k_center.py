@@ -52,7 +52,7 @@ class KCenter(Selector):
     >>> import numpy as np, samplewise as sw
     >>> corners = 10 * np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
     >>> pool = sw.Pool.from_arrays(np.repeat(corners, 25, axis=0))
-    >>> sorted(sw.select(pool, 4, "k-center", rng=0).indices // 25)
+    >>> sorted((sw.select(pool, 4, "k-center", rng=0).indices // 25).tolist())
     [0, 1, 2, 3]
     """
 
@@ -140,9 +140,10 @@ def _update() -> Callable[..., Any]:
                 start = 0
                 while start < d and total < nearest:
                     stop = min(start + 64, d)
+                    left, right = vectors[row, start:stop], centre[start:stop]
                     part = np.float32(0.0)
-                    for j in range(start, stop):
-                        difference = vectors[row, j] - centre[j]
+                    for j in range(stop - start):
+                        difference = left[j] - right[j]
                         part += difference * difference
                     total += part
                     start = stop

@@ -1,1 +1,1 @@
-
+"""Contract checks of every room."""
