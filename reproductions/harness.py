@@ -152,7 +152,7 @@ def _text(value: Value) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, (int, float)):
-        return f"{value:g}"
+        return str(value)
     mean, low, high = value
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]".replace("[", r"\[")
 

@@ -1,4 +1,3 @@
-import os
 import signal
 import sqlite3
 import subprocess
@@ -70,4 +69,4 @@ def test_one_in_memory_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     with Ledger(":memory:") as ledger:
         ledger.spend("rows", 1, "x")
-    assert os.listdir() == []
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,137 @@
+import time
+import tracemalloc
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+import samplewise as sw
+from samplewise.errors import InputError, UsageError
+from samplewise.select import facility_location
+from samplewise.select.facility_location import FacilityLocation, lazy_greedy
+
+
+def likeness_of(X):
+    X = X.astype(np.float64)
+    lengths = np.linalg.norm(X, axis=1, keepdims=True)
+    X = X / np.where(lengths > 0, lengths, 1)
+    return np.maximum(X @ X.T, 0)
+
+
+def dense_greedy(X, n, alpha=0.0, score=None):
+    """Greedy by the definition, over the whole matrix of likenesses."""
+    likeness = likeness_of(X)
+    quality = np.zeros(len(X)) if score is None else alpha * score
+    served, chosen, gains = np.zeros(len(X)), [], []
+    for _ in range(n):
+        raised = np.maximum(likeness - served[:, None], 0).sum(axis=0)
+        gain = (1 - alpha) * raised / len(X) + quality
+        gain[chosen] = -np.inf
+        chosen.append(int(gain.argmax()))
+        gains.append(gain[chosen[-1]])
+        served = np.maximum(served, likeness[:, chosen[-1]])
+    return chosen, gains
+
+
+def random_pool(seed):
+    rng = np.random.default_rng(seed)
+    m, d = int(rng.integers(5, 250)), int(rng.integers(2, 40))
+    blobs = rng.normal(size=(4, d))[rng.integers(0, 4, m)]
+    X = (blobs + rng.uniform(0.05, 1) * rng.normal(size=(m, d))) * rng.uniform(0.1, 9, (m, 1))
+    return X.astype(np.float32), rng.normal(size=m), int(rng.integers(1, m + 1))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("seed", range(30))
+def test_gains_are_those_of_a_dense_greedy(seed, alpha):
+    X, score, n = random_pool(seed)
+    pool = sw.Pool.from_arrays(X, score=score)
+    selection = sw.select(pool, n, "facility-location", alpha=alpha)
+    expected, gains = dense_greedy(X, n, alpha, score)
+    found = selection.columns["gain"]
+    np.testing.assert_allclose(found[selection.indices], gains, atol=1e-6)
+    assert np.isnan(found).sum() == len(X) - n
+    # Rows whose gains are clearly apart from their neighbours' must be the very same rows.
+    clear = np.abs(np.diff(gains)) > 1e-5
+    apart = n if clear.all() else int(clear.argmin())
+    assert selection.indices[:apart].tolist() == expected[:apart]
+
+
+def test_ties_go_to_the_lowest_index():
+    X = np.eye(4, dtype=np.float32)[[3, 1, 1, 0, 2, 0, 3, 1]]
+    assert lazy_greedy(X, np.arange(8), 8)[0].tolist() == [1, 0, 3, 4, 2, 5, 6, 7]
+    assert lazy_greedy(np.ones((5, 2), np.float32), np.arange(5), 3)[0].tolist()[0] == 0
+
+
+def test_within_the_greedy_bound_of_the_best_set():
+    X, _, _ = random_pool(5)
+    X = X[:14]
+    likeness = likeness_of(X)
+    best = max(likeness[:, list(some)].max(axis=1).sum() for some in combinations(range(len(X)), 3))
+    chosen, gains = lazy_greedy(X, np.arange(len(X)), 3)
+    np.testing.assert_allclose(likeness[:, chosen].max(axis=1).sum(), gains.sum(), rtol=1e-5)
+    assert (1 - 1 / np.e) * best <= gains.sum() <= best * 1.00001
+
+
+def test_keeping_earlier_likenesses_changes_nothing(monkeypatch):
+    X, _, _ = random_pool(11)
+    m = len(X)
+    kept = lazy_greedy(X, np.arange(m), m // 2)
+    monkeypatch.setattr(facility_location, "_KEPT_BYTES", 8 * X.shape[1] * 5)  # room for 5 rows
+    some = lazy_greedy(X, np.arange(m), m // 2)
+    monkeypatch.setattr(facility_location, "_KEPT_BYTES", 0)
+    none = lazy_greedy(X, np.arange(m), m // 2)
+    for other in (some, none):
+        np.testing.assert_allclose(other[1], kept[1], atol=1e-5)
+
+
+def test_a_part_of_the_pool_stands_for_it():
+    rng = np.random.default_rng(0)
+    X = 3 * rng.normal(size=(6, 16))[rng.integers(0, 6, 3_000)] + rng.normal(size=(3_000, 16))
+    pool = sw.Pool.from_arrays(X)
+    likeness = likeness_of(X)
+
+    def worth(reference, seed):
+        knobs = {"reference": reference, "rng": seed}
+        chosen = sw.select(pool, 12, "facility-location", **knobs).indices
+        return likeness[:, chosen].max(axis=1).sum()
+
+    full = worth(3_000, 0)
+    assert worth(500, 0) > 0.98 * full
+    picks = [sw.select(pool, 12, "facility-location", reference=50, rng=s).indices for s in (0, 1)]
+    assert picks[0].tolist() != picks[1].tolist()
+
+
+def test_only_directions_count_and_zero_vectors_come_last():
+    X, _, _ = random_pool(3)
+    X[4] = 0
+    huge = X * np.float32(1e30)
+    n = len(X)
+    chosen = lazy_greedy(X, np.arange(n), n)
+    np.testing.assert_allclose(lazy_greedy(huge, np.arange(n), n)[1], chosen[1], atol=1e-4)
+    assert chosen[1][chosen[0].tolist().index(4)] == 0
+
+
+def test_a_score_is_needed_for_alpha_alone():
+    pool = sw.Pool.from_arrays(np.eye(4))
+    assert len(sw.select(pool, 2, "facility-location")) == 2
+    with pytest.raises(InputError, match="score"):
+        sw.select(pool, 2, "facility-location", alpha=0.5)
+
+
+@pytest.mark.parametrize("knobs", [{"reference": 0}, {"alpha": -0.1}, {"alpha": float("nan")}])
+def test_knobs_are_checked(knobs):
+    with pytest.raises(UsageError, match=f"knob '{next(iter(knobs))}'"):
+        FacilityLocation(**knobs)
+
+
+def test_no_matrix_of_all_pairs_and_no_long_wait():
+    X = np.random.default_rng(0).normal(size=(8_000, 32)).astype(np.float32)
+    lazy_greedy(X[:9], np.arange(9), 2)  # compile
+    start = time.perf_counter()
+    tracemalloc.start()
+    lazy_greedy(X, np.arange(8_000), 200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8_000 * 8_000 * 4 / 8
+    assert time.perf_counter() - start < 30
