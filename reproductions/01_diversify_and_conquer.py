@@ -415,8 +415,8 @@ def judge(
 ) -> tuple[bool | Literal["not comparable"], str]:
     """Judge by what the paper measures: how good the model trained on the rows picked is.
 
-    True if iterative refinement makes a better one, beyond seed noise, in either part and worse in neither; false the other way
-    round; else our figures cannot tell.
+    True if iterative refinement makes a better one, beyond seed noise, in either part and a worse
+    one in neither; false the other way round; else our figures cannot tell.
     """
     quality, fitted = "iterative-refinement, inside by quality", FITTED
     pairs = [
@@ -425,6 +425,7 @@ def judge(
         (digits, "iterative-refinement", "random", "junk", "digits"),
         (texts, fitted, "random", "corrupted", "instructions"),
         (texts, fitted, "kmeans-random, proportional", "corrupted", "instructions"),
+        (texts, fitted, "kmeans-random, equal", "held-out cosine", "instructions"),
     ]
     signs, said = [], []
     for found, one, other, measure, part in pairs:

@@ -65,7 +65,7 @@ class FacilityLocation(Selector):
     >>> import numpy as np, samplewise as sw
     >>> X = np.array([[1, 0.1], [1, 0], [1, -0.1], [0, 1], [-1, 0]])
     >>> sw.select(sw.Pool.from_arrays(X), 3, "facility-location").indices.tolist()
-    [1, 3, 4]
+    [0, 4, 3]
     """
 
     name: ClassVar[str] = "facility-location"
@@ -169,7 +169,7 @@ def _pop_stale(
     heap: list[tuple[float, int]], fresh: NDArray[np.int64], step: int, size: int
 ) -> NDArray[np.int64]:
     """Take up to `size` rows off the heap, as long as their bounds are of an earlier step."""
-    stale = []
+    stale: list[int] = []
     while heap and len(stale) < size and fresh[heap[0][1]] != step:
         stale.append(heapq.heappop(heap)[1])
     return np.array(stale, dtype=np.int64)

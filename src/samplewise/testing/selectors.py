@@ -1,0 +1,309 @@
+"""What every method that chooses rows must do; run it on a method of your own.
+
+>>> from samplewise.registry import find
+>>> from samplewise.testing import check_selector
+>>> check_selector(find("random"))
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samplewise.budget import BudgetLike
+from samplewise.engine.base import Engine
+from samplewise.errors import SamplewiseError
+from samplewise.pool import Pool
+from samplewise.select.base import Selection, Selector, select
+
+__all__ = ["check_selector", "sample_pool", "selector_checks"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+Check = Callable[[Selector], None]
+
+_ROWS = 240
+
+
+def check_selector(method: Selector | type[Selector]) -> None:
+    """Run every check of the room on a method.
+
+    Parameters
+    ----------
+    method : Selector or type
+        A method, or its class, which is then made with its default knobs.
+
+    Raises
+    ------
+    AssertionError
+        If it breaks the contract; the message says how.
+    """
+    made = method if isinstance(method, Selector) else method()
+    for check in selector_checks():
+        check(made)
+
+
+def selector_checks() -> list[Check]:
+    """Give the checks one by one, for a parametrised test."""
+    return [
+        check_names,
+        check_budget,
+        check_extreme_budgets,
+        check_same_seed,
+        check_other_process,
+        check_other_engine,
+        check_other_seed,
+        check_input_is_left_alone,
+        check_copies,
+        check_duplicates,
+        check_memory,
+        check_needs,
+        check_bad_requests,
+    ]
+
+
+def sample_pool(rows: int = _ROWS, dimensions: int = 8, *, without: Sequence[str] = ()) -> Pool:
+    """Make a pool with vectors, texts, labels and scores; `without` leaves some out.
+
+    Parameters
+    ----------
+    rows, dimensions : int
+    without : sequence of {'text', 'groups', 'score'}
+    """
+    rng = np.random.default_rng(12)
+    centres = rng.normal(size=(6, dimensions))
+    owner = rng.integers(0, len(centres), rows)
+    columns: dict[str, Any] = {
+        "text": [f"row {row} of blob {blob}" for row, blob in enumerate(owner.tolist())],
+        "groups": [f"blob {blob}" for blob in owner.tolist()],
+        "score": rng.normal(size=rows),
+    }
+    for column in without:
+        del columns[column]
+    vectors = (centres[owner] + 0.3 * rng.normal(size=(rows, dimensions))).astype(np.float32)
+    return Pool.from_arrays(vectors, columns.pop("groups", None), **columns)
+
+
+def check_names(method: Selector) -> None:
+    """It has a name, a title, and default knobs."""
+    assert isinstance(method.name, str), "name must be text"
+    assert method.name, "name is empty"
+    assert method.title(), f"{method.name} has no docstring to take a title from"
+    assert dataclasses.is_dataclass(method), f"{method.name} is no dataclass"
+    assert type(method)() == type(method)(), f"{method.name}() differs from {method.name}()"
+
+
+def check_budget(method: Selector) -> None:
+    """It chooses exactly what the budget buys: rows that exist, each once, well typed."""
+    pool = sample_pool()
+    for budget, count in ((1, 1), (7, 7), ("5%", 12), (100, 100)):
+        selection = _select(method, pool, budget)
+        _well_formed(selection, count)
+
+
+def check_extreme_budgets(method: Selector) -> None:
+    """All rows for a budget of all or more, and the only row of a pool of one."""
+    pool = sample_pool(30)
+    for budget in (30, "100%", 1_000):
+        selection = _select(method, pool, budget)
+        _well_formed(selection, 30)
+    _well_formed(_select(method, sample_pool(1), 1), 1)
+
+
+def check_same_seed(method: Selector) -> None:
+    """The same seed gives the same rows, in the same order."""
+    pool = sample_pool()
+    first, second = (_select(method, pool, 20) for _ in range(2))
+    assert _digest(first) == _digest(second), f"{method.name} gave other rows for the same seed"
+
+
+def check_other_process(method: Selector) -> None:
+    """So it does in another process with another hash seed."""
+    code = (
+        "import pickle, sys\n"
+        "from samplewise.testing import selectors as s\n"
+        "method = pickle.load(sys.stdin.buffer)\n"
+        "print(s._digest(s._select(method, s.sample_pool(), 20)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps(method),
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    here = _digest(_select(method, sample_pool(), 20))
+    assert done.stdout.decode().strip() == here, f"{method.name} differs in another process"
+
+
+def check_other_engine(method: Selector) -> None:
+    """So it does on an engine that pickles all it is given and works backwards."""
+    pool = sample_pool()
+    elsewhere = _select(method, pool, 20, engine=_Backwards())
+    assert _digest(elsewhere) == _digest(_select(method, pool, 20)), (
+        f"{method.name} differs on another engine"
+    )
+
+
+def check_other_seed(method: Selector) -> None:
+    """Another seed gives other rows, unless the docstring says that it is deterministic."""
+    pool = sample_pool()
+    found = {_digest(_select(method, pool, 20, rng=seed)) for seed in range(4)}
+    deterministic = "deterministic" in (type(method).__doc__ or "").lower()
+    assert deterministic or len(found) > 1, (
+        f"{method.name} ignores its seed; if that is meant, say 'deterministic' in its docstring"
+    )
+
+
+def check_input_is_left_alone(method: Selector) -> None:
+    """It changes nothing of the pool, and what it gives shares no memory with it."""
+    pool = sample_pool()
+    assert pool.embeddings is not None
+    assert pool.score is not None
+    pool.embeddings.setflags(write=False)
+    before = pool.embeddings.copy(), pool.score.copy()
+    selection = _select(method, pool, 20)
+    assert np.array_equal(pool.embeddings, before[0]), f"{method.name} changed the vectors"
+    assert np.array_equal(pool.score, before[1]), f"{method.name} changed the scores"
+    given = [selection.indices, selection.weights, *selection.columns.values()]
+    for held in (pool.embeddings, pool.score, pool.line):
+        assert not any(np.shares_memory(held, array) for array in given), (
+            f"{method.name} gave out the pool's own memory"
+        )
+
+
+def check_copies(method: Selector) -> None:
+    """Pickled, copied or rebuilt from its knobs it is the same method."""
+    pool = sample_pool()
+    expected = _digest(_select(method, pool, 20))
+    rebuilt = type(method)(**method.settings())
+    for other in (pickle.loads(pickle.dumps(method)), copy.deepcopy(method), rebuilt):
+        assert other == method, f"{method.name} is not equal to its copy"
+        assert _digest(_select(other, pool, 20)) == expected, f"a copy of {method.name} differs"
+
+
+def check_duplicates(method: Selector) -> None:
+    """Rows that are all the same are no reason to give too few, or to fail."""
+    pool = Pool.from_arrays(
+        np.ones((40, 5), np.float32), ["a"] * 40, ["same text"] * 40, np.full(40, 2.0)
+    )
+    _well_formed(_select(method, pool, 15), 15)
+
+
+def check_memory(method: Selector) -> None:
+    """No matrix of rows by rows: 8,000 rows would need 256 MB for one."""
+    pool = sample_pool(8_000, 16)
+    _select(method, pool, 8)
+    tracemalloc.start()
+    _select(method, pool, 80)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 128 << 20, f"{method.name} held {peak >> 20} MB for 8,000 rows"
+
+
+def check_needs(method: Selector) -> None:
+    """It names what a pool lacks, before any work is done."""
+    if "score" in method.needs:
+        with _refused(method, "score"):
+            _select(method, sample_pool(without=["score"]), 5)
+        pool = sample_pool()
+        assert pool.score is not None
+        broken = dataclasses.replace(pool, score=np.where(np.arange(_ROWS) == 3, np.nan, 0.0))
+        with _refused(method, "score"):
+            _select(method, broken, 5)
+    if "groups" in method.needs:
+        with _refused(method, "source"):
+            _select(method, sample_pool(without=["groups"]), 5)
+    if "outcomes" in method.needs:
+        with _refused(method, "outcome"):
+            select(sample_pool(), 5, method, rng=0)
+        with _refused(method, "outcome"):
+            select(sample_pool(), 5, method, rng=0, outcome=lambda pool, draws: [np.nan])
+
+
+def check_bad_requests(method: Selector) -> None:
+    """It refuses budgets that make no sense, and knobs it does not have."""
+    pool = sample_pool()
+    for budget, word in ((0, "budget"), ("200%", "budget"), ("abc", "budget"), ("$5", "dollars")):
+        with _refused(method, word):
+            _select(method, pool, budget)
+    with _refused(method, "knob"):
+        select(pool, 5, method.name, no_such_knob=1)
+    with _refused(method, "rng"):
+        _select(method, pool, 5, rng=-1)
+
+
+class _Backwards:
+    """An engine that runs the items last to first, on pickled copies."""
+
+    name = "backwards"
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Yield the results in order all the same."""
+        results = [
+            pickle.loads(pickle.dumps(function))(pickle.loads(pickle.dumps(item)))
+            for item in reversed(list(items))
+        ]
+        return iter(results[::-1])
+
+
+@dataclass
+class _refused:  # noqa: N801 - reads as a word in a with statement
+    """Expect an error of ours that names a word."""
+
+    method: Selector
+    word: str
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> bool:
+        wanted = f"{self.method.name} must refuse this with an error that names '{self.word}'"
+        assert isinstance(error, SamplewiseError), f"{wanted}, and gave {error!r}"
+        assert self.word in str(error).lower(), f"{wanted}, and said: {error}"
+        return True
+
+
+def _select(
+    method: Selector, pool: Pool, budget: BudgetLike, *, rng: int = 0, engine: Engine | None = None
+) -> Selection:
+    outcome = _outcome if "outcomes" in method.needs else None
+    return select(pool, budget, method, rng=rng, engine=engine or "local", outcome=outcome)
+
+
+def _outcome(pool: Pool, draws: NDArray[np.int64]) -> NDArray[np.float64]:
+    return 1.0 + (draws % 5)
+
+
+def _well_formed(selection: Selection, count: int) -> None:
+    name, rows = selection.method.name, len(selection.pool)
+    indices, weights = selection.indices, selection.weights
+    assert len(indices) == count, f"{name} chose {len(indices)} rows of {rows}, not {count}"
+    assert indices.dtype == np.int64, f"{name} gave {indices.dtype} for indices"
+    assert indices.min() >= 0, f"{name} chose a row below 0"
+    assert indices.max() < rows, f"{name} chose row {indices.max()} of {rows}"
+    if not selection.method.repeats:
+        assert len(np.unique(indices)) == count, f"{name} chose a row twice"
+    assert weights.shape == indices.shape, f"{name} gave {len(weights)} weights"
+    assert np.isfinite(weights).all(), f"{name} gave a weight that is not finite"
+    assert (weights > 0).all(), f"{name} gave a weight of 0 or less"
+    for column, values in selection.columns.items():
+        assert len(values) == rows, f"{name}: column {column!r} has {len(values)} values"
+    assert selection.scores.num_rows == rows
+
+
+def _digest(selection: Selection) -> str:
+    """Hash what was chosen: rows, order and weights."""
+    return hashlib.sha256(selection.indices.tobytes() + selection.weights.tobytes()).hexdigest()
