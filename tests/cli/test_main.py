@@ -121,8 +121,8 @@ def test_outcome_drives_the_rounds_and_each_is_in_the_ledger(pool_file, tmp_path
 
     with Ledger(tmp_path / "run" / "ledger.sqlite") as ledger:
         rounds = ledger.rounds()
-    assert [len(round.draws) for round in rounds] == [10, 10, 10]
-    assert all(round.outcomes for round in rounds)
+    assert [len(one.draws) for one in rounds] == [10, 10, 10]
+    assert all(one.outcomes for one in rounds)
 
 
 def test_methods_lists_every_method():

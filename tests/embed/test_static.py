@@ -5,8 +5,7 @@ import pytest
 import wordllama
 
 import samplewise as sw
-from samplewise.embed import count_tokens, embed_pool, make_embedder
-from samplewise.embed import store
+from samplewise.embed import count_tokens, embed_pool, make_embedder, store
 from samplewise.embed.static import StaticEmbedder
 from samplewise.engine.local import LocalEngine
 from samplewise.errors import InputError, UsageError

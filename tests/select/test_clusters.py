@@ -18,7 +18,10 @@ def blobs(sizes=(50, 30, 20), score=None):
     rng = np.random.default_rng(1)
     centres = 50 * np.eye(len(sizes))
     points = np.concatenate(
-        [rng.normal(centre, 1, (size, len(sizes))) for centre, size in zip(centres, sizes)]
+        [
+            rng.normal(centre, 1, (size, len(sizes)))
+            for centre, size in zip(centres, sizes, strict=True)
+        ]
     )
     owner = np.repeat(np.arange(len(sizes)), sizes)
     return sw.Pool.from_arrays(points.astype(np.float32), y=owner, score=score), owner

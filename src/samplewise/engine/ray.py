@@ -49,19 +49,24 @@ class RayEngine:
         A task whose worker dies is run again by Ray.
         """
         import ray
+        from ray import cloudpickle
 
+        # Items and results travel as bytes: Ray Data would turn arrays into columns of its own.
         def run(row: dict[str, Any]) -> dict[str, Any]:
-            return {"place": row["place"], "result": function(row["item"])}
+            result = function(cloudpickle.loads(row["item"]))
+            return {"place": row["place"], "result": cloudpickle.dumps(result)}
 
         if not items:
             return
-        rows = [{"place": place, "item": item} for place, item in enumerate(items)]
+        rows = [
+            {"place": place, "item": cloudpickle.dumps(item)} for place, item in enumerate(items)
+        ]
         stage = ray.data.from_items(rows, override_num_blocks=len(rows)).map(run)
         early: dict[int, R] = {}
         due = 0
         try:
             for row in stage.iter_rows():
-                early[row["place"]] = row["result"]
+                early[row["place"]] = cloudpickle.loads(row["result"])
                 while due in early:
                     yield early.pop(due)
                     due += 1

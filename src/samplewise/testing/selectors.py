@@ -97,7 +97,7 @@ def sample_pool(rows: int = _ROWS, dimensions: int = 8, *, without: Sequence[str
 
 
 def check_names(method: Selector) -> None:
-    """It has a name, a title, and default knobs."""
+    """Check that it has a name, a title, and default knobs."""
     assert isinstance(method.name, str), "name must be text"
     assert method.name, "name is empty"
     assert method.title(), f"{method.name} has no docstring to take a title from"
@@ -106,7 +106,7 @@ def check_names(method: Selector) -> None:
 
 
 def check_budget(method: Selector) -> None:
-    """It chooses exactly what the budget buys: rows that exist, each once, well typed."""
+    """Check that it chooses exactly what the budget buys: rows that exist, each once."""
     pool = sample_pool()
     for budget, count in ((1, 1), (7, 7), ("5%", 12), (100, 100)):
         selection = _select(method, pool, budget)
@@ -114,7 +114,7 @@ def check_budget(method: Selector) -> None:
 
 
 def check_extreme_budgets(method: Selector) -> None:
-    """All rows for a budget of all or more, and the only row of a pool of one."""
+    """Check a budget of all rows, one of more, and a pool of one row."""
     pool = sample_pool(30)
     for budget in (30, "100%", 1_000):
         selection = _select(method, pool, budget)
@@ -123,14 +123,14 @@ def check_extreme_budgets(method: Selector) -> None:
 
 
 def check_same_seed(method: Selector) -> None:
-    """The same seed gives the same rows, in the same order."""
+    """Check that the same seed gives the same rows, in the same order."""
     pool = sample_pool()
     first, second = (_select(method, pool, 20) for _ in range(2))
     assert _digest(first) == _digest(second), f"{method.name} gave other rows for the same seed"
 
 
 def check_other_process(method: Selector) -> None:
-    """So it does in another process with another hash seed."""
+    """Check that it chooses the same in another process with another hash seed."""
     code = (
         "import pickle, sys\n"
         "from samplewise.testing import selectors as s\n"
@@ -150,7 +150,7 @@ def check_other_process(method: Selector) -> None:
 
 
 def check_other_engine(method: Selector) -> None:
-    """So it does on an engine that pickles all it is given and works backwards."""
+    """Check that it chooses the same on an engine that pickles all and works backwards."""
     pool = sample_pool()
     elsewhere = _select(method, pool, 20, engine=_Backwards())
     assert _digest(elsewhere) == _digest(_select(method, pool, 20)), (
@@ -159,7 +159,7 @@ def check_other_engine(method: Selector) -> None:
 
 
 def check_other_seed(method: Selector) -> None:
-    """Another seed gives other rows, unless the docstring says that it is deterministic."""
+    """Check that another seed gives other rows, unless the docstring says "deterministic"."""
     pool = sample_pool()
     found = {_digest(_select(method, pool, 20, rng=seed)) for seed in range(4)}
     deterministic = "deterministic" in (type(method).__doc__ or "").lower()
@@ -169,7 +169,7 @@ def check_other_seed(method: Selector) -> None:
 
 
 def check_input_is_left_alone(method: Selector) -> None:
-    """It changes nothing of the pool, and what it gives shares no memory with it."""
+    """Check that it leaves the pool as it is, and gives out none of its memory."""
     pool = sample_pool()
     assert pool.embeddings is not None
     assert pool.score is not None
@@ -186,7 +186,7 @@ def check_input_is_left_alone(method: Selector) -> None:
 
 
 def check_copies(method: Selector) -> None:
-    """Pickled, copied or rebuilt from its knobs it is the same method."""
+    """Check that pickled, copied or rebuilt from its knobs it is the same method."""
     pool = sample_pool()
     expected = _digest(_select(method, pool, 20))
     rebuilt = type(method)(**method.settings())
@@ -196,7 +196,7 @@ def check_copies(method: Selector) -> None:
 
 
 def check_duplicates(method: Selector) -> None:
-    """Rows that are all the same are no reason to give too few, or to fail."""
+    """Check that it copes with rows that are all the same."""
     pool = Pool.from_arrays(
         np.ones((40, 5), np.float32), ["a"] * 40, ["same text"] * 40, np.full(40, 2.0)
     )
@@ -204,7 +204,7 @@ def check_duplicates(method: Selector) -> None:
 
 
 def check_memory(method: Selector) -> None:
-    """No matrix of rows by rows: 8,000 rows would need 256 MB for one."""
+    """Check that it holds no matrix of rows by rows: of 8,000 rows it would take 256 MB."""
     pool = sample_pool(8_000, 16)
     _select(method, pool, 8)
     tracemalloc.start()
@@ -215,7 +215,7 @@ def check_memory(method: Selector) -> None:
 
 
 def check_needs(method: Selector) -> None:
-    """It names what a pool lacks, before any work is done."""
+    """Check that it names what a pool lacks, before any work is done."""
     if "score" in method.needs:
         with _refused(method, "score"):
             _select(method, sample_pool(without=["score"]), 5)
@@ -235,7 +235,7 @@ def check_needs(method: Selector) -> None:
 
 
 def check_bad_requests(method: Selector) -> None:
-    """It refuses budgets that make no sense, and knobs it does not have."""
+    """Check that it refuses budgets that make no sense, and knobs it does not have."""
     pool = sample_pool()
     for budget, word in ((0, "budget"), ("200%", "budget"), ("abc", "budget"), ("$5", "dollars")):
         with _refused(method, word):
@@ -284,7 +284,7 @@ def _select(
 
 
 def _outcome(pool: Pool, draws: NDArray[np.int64]) -> NDArray[np.float64]:
-    return 1.0 + (draws % 5)
+    return 1.0 + (draws % 5).astype(np.float64)
 
 
 def _well_formed(selection: Selection, count: int) -> None:
