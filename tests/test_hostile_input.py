@@ -121,7 +121,7 @@ def test_a_line_over_the_limit_is_set_aside(
     monkeypatch.setattr(readers, "MAX_ROW_BYTES", 100)
     monkeypatch.setattr(readers, "SHARD_BYTES", size)
     content = GOOD + b'{"text": "' + b"x" * 1_000 + b'"}\n' + GOOD
-    pool = read(tmp_path, gzip.compress(content) if name.endswith(".gz") else content, name)
+    pool = read(tmp_path, gzip.compress(content, mtime=0) if name.endswith(".gz") else content, name)
     assert pool.line.tolist() == [1, 3]
     assert [(row.line, row.reason[:14]) for row in pool.rejected] == [(2, "is longer than")]
 
@@ -217,7 +217,7 @@ def codec_mark(encoding: str) -> str:
         ("rows.jsonl", GOOD),
         ("rows.json", b'[{"text": "good"}]'),
         ("rows.csv", b"text\ngood\n"),
-        ("rows.jsonl.gz", gzip.compress(b"\xef\xbb\xbf" + GOOD)),
+        ("rows.jsonl.gz", gzip.compress(b"\xef\xbb\xbf" + GOOD, mtime=0)),
     ],
 )
 def test_a_byte_order_mark_is_dropped(tmp_path: Path, name: str, content: bytes) -> None:
@@ -234,7 +234,7 @@ def test_a_byte_order_mark_is_dropped(tmp_path: Path, name: str, content: bytes)
         ("rows.jsonl", b"\n \n\n", "rows.jsonl: holds no rows"),
         ("rows.jsonl", b"{broken\n", "line 1: none of the 1 rows can be used; the first is not"),
         ("rows.jsonl", b'{"a": 1}\n', "no text found in the fields a"),
-        ("rows.jsonl.gz", gzip.compress(b""), "holds no rows"),
+        ("rows.jsonl.gz", gzip.compress(b"", mtime=0), "holds no rows"),
         ("rows.csv", b"", "holds no rows"),
         ("rows.csv", b"text\n", "holds no rows"),
         ("rows.csv", b"text,text\na,b\n", "line 1, field 'text': two columns have this name"),
@@ -403,7 +403,7 @@ SEEDS = {
     "parquet": _table("parquet"),
     "plain.parquet": _table("plain"),
     "arrow": _table("arrow"),
-    "jsonl.gz": gzip.compress(_JSONL),
+    "jsonl.gz": gzip.compress(_JSONL, mtime=0),
     "jsonl.zst": zstandard.compress(_JSONL),
 }
 NASTY = [

@@ -22,7 +22,7 @@ def brute_force(X, n, first):
     return chosen, np.sqrt(matrix[:, chosen].min(axis=1))
 
 
-@given(st.integers(0, 10**6), st.integers(1, 80), st.sampled_from([1, 2, 5, 64, 65, 130]))
+@given(st.integers(0, 10**6), st.integers(1, 60), st.sampled_from([1, 2, 5, 256, 257, 600]))
 @settings(max_examples=60, deadline=None)
 def test_picks_are_those_of_brute_force_ties_included(seed, m, d):
     rng = np.random.default_rng(seed)

@@ -139,7 +139,7 @@ def _update() -> Callable[..., Any]:
                 total = np.float32(0.0)
                 start = 0
                 while start < d and total < nearest:
-                    stop = min(start + 64, d)
+                    stop = min(start + 256, d)
                     left, right = vectors[row, start:stop], centre[start:stop]
                     part = np.float32(0.0)
                     for j in range(stop - start):
