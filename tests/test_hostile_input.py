@@ -121,7 +121,9 @@ def test_a_line_over_the_limit_is_set_aside(
     monkeypatch.setattr(readers, "MAX_ROW_BYTES", 100)
     monkeypatch.setattr(readers, "SHARD_BYTES", size)
     content = GOOD + b'{"text": "' + b"x" * 1_000 + b'"}\n' + GOOD
-    pool = read(tmp_path, gzip.compress(content, mtime=0) if name.endswith(".gz") else content, name)
+    pool = read(
+        tmp_path, gzip.compress(content, mtime=0) if name.endswith(".gz") else content, name
+    )
     assert pool.line.tolist() == [1, 3]
     assert [(row.line, row.reason[:14]) for row in pool.rejected] == [(2, "is longer than")]
 

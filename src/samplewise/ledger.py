@@ -68,9 +68,9 @@ class Ledger:
         return dict(self._database.execute(query).fetchall())
 
     def ask(self, number: int, draws: Sequence[int]) -> None:
-        """Record the draws of a round before they are paid for; a round asked before stays."""
+        """Record the draws of a round before they are paid for."""
         self._database.execute(
-            "INSERT OR IGNORE INTO rounds (number, at, draws) VALUES (?, ?, ?)",
+            "INSERT INTO rounds (number, at, draws) VALUES (?, ?, ?)",
             (number, time.time(), json.dumps([int(draw) for draw in draws])),
         )
 

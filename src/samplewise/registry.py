@@ -20,12 +20,12 @@ from typing import Any, ClassVar, TypeVar
 
 from samplewise.errors import UsageError
 
-__all__ = ["ENTRY_POINTS", "ROOMS", "Method", "find", "knobs", "make", "methods"]
+__all__ = ["ENTRY_POINTS", "ROOMS", "Method", "configure", "find", "knobs", "make", "methods"]
 
 ROOMS = ("select",)
 ENTRY_POINTS = "samplewise.methods"
 
-M = TypeVar("M", bound="type[Method]")
+M = TypeVar("M", bound="Method")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,10 +119,20 @@ def make(name: str, settings: Mapping[str, Any] | None = None, room: str = "sele
     >>> make("kmeans-quality", {"clusters": "64"}).clusters
     64
     """
-    cls = find(name, room)
+    return configure(find(name, room), settings or {})
+
+
+def configure(cls: type[M], settings: Mapping[str, Any]) -> M:
+    """Make a method from its class and its knobs.
+
+    Raises
+    ------
+    UsageError
+        As `make` does.
+    """
     known = knobs(cls)
     values = {}
-    for knob, value in (settings or {}).items():
+    for knob, value in settings.items():
         if knob not in known:
             raise UsageError(
                 f"{cls.name} has no knob {knob!r}",

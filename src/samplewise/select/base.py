@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -281,7 +280,7 @@ def select(
             raise AssertionError(f"{chooser.name} chose {len(choice.indices)} rows, not {n}")
     indices = np.asarray(choice.indices, dtype=np.int64)
     weights = np.ones(len(indices)) if choice.weights is None else choice.weights
-    if ledger:
+    if ledger and "rows" not in ledger.spent():  # a resumed run pays once
         ledger.spend("rows", len(indices), chooser.name)
     return Selection(pool, chooser, budget, indices, weights, choice.columns)
 
@@ -319,7 +318,7 @@ def _selector(pool: Pool, method: str | Selector | None, knobs: Mapping[str, Any
         made = registry.make(method or default_method(pool), knobs, "select")
         assert isinstance(made, Selector)
         return made
-    return dataclasses.replace(method, **knobs) if knobs else method
+    return registry.configure(type(method), method.settings() | dict(knobs)) if knobs else method
 
 
 def _choose(
@@ -336,8 +335,6 @@ def _choose(
     session = chooser.start(pool, n, rng, engine)
     for number, (draws, known) in enumerate(_rounds(session, ledger)):
         if known is None:
-            if ledger:
-                ledger.ask(number, draws.tolist())
             known = _told(outcome(pool, draws), draws, chooser.name)
             if ledger:
                 ledger.tell(number, known.tolist())
@@ -346,7 +343,10 @@ def _choose(
 
 
 def _rounds(session: Session, ledger: Ledger | None) -> Iterator[tuple[Indices, Floats | None]]:
-    """Ask round by round, with the outcomes that an earlier, interrupted run has paid for."""
+    """Ask round by round, with the outcomes that an earlier, interrupted run has paid for.
+
+    A round is in the ledger before its draws are paid for, and there once.
+    """
     paid = ledger.rounds() if ledger else []
     number = 0
     while len(draws := session.ask()):
@@ -356,6 +356,8 @@ def _rounds(session: Session, ledger: Ledger | None) -> Iterator[tuple[Indices, 
                 f"round {number} of the ledger drew other rows than this run does",
                 mend="resume with the pool, method, knobs and seed of the first run",
             )
+        if known is None and ledger:
+            ledger.ask(number, draws.tolist())
         done = known is not None and known.outcomes is not None
         yield draws, np.asarray(known.outcomes) if known and done else None
         number += 1

@@ -241,7 +241,7 @@ def check_bad_requests(method: Selector) -> None:
         with _refused(method, word):
             _select(method, pool, budget)
     with _refused(method, "knob"):
-        select(pool, 5, method.name, no_such_knob=1)
+        select(pool, 5, method, no_such_knob=1)
     with _refused(method, "rng"):
         _select(method, pool, 5, rng=-1)
 
