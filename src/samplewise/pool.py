@@ -570,9 +570,12 @@ def _hash_of(path: str) -> str:
 
 
 def _arrow_of(convert: Callable[[], pa.Table], name: str) -> pa.Table:
+    import pyarrow as pa
+
+    # Arrow's own errors cover the types it does not know; the others come of the values.
     try:
         return convert()
-    except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise InputError(f"cannot be made an Arrow table: {error}", file=name) from error
 
 

@@ -89,7 +89,6 @@ def test_constant_quality_or_high_temperature_is_kmeans_random(knobs):
 def test_draws_with_replacement_follow_the_softmax():
     quality = np.array([0.3, 1.0, -0.5, 2.0, 0.0])
     pool = sw.Pool.from_arrays(np.zeros((5, 2)), score=quality)
-    draws = []
     labels, counts = np.zeros(5, np.int32), np.array([20_000])
     draws = draw_repeating(labels, counts, quality, np.random.default_rng(0))
     expected = np.exp(quality) / np.exp(quality).sum()

@@ -7,25 +7,18 @@ not depend on where the work ran.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samplewise.rng import seed_of
+from samplewise.shards import Mapper
 
 __all__ = ["Clustering", "kmeans", "silhouette"]
 
-T = TypeVar("T")
-R = TypeVar("R")
-
 _BLOCK = 16_384  # rows assigned by one call
 _SAMPLE = 256  # rows a centroid is trained on, as faiss does by default
-
-
-class _Mapper(Protocol):
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]: ...
 
 
 class Clustering(NamedTuple):
@@ -54,7 +47,7 @@ def kmeans(
     k: int,
     *,
     rng: np.random.Generator,
-    engine: _Mapper,
+    engine: Mapper,
     iterations: int = 20,
     restarts: int = 1,
 ) -> Clustering:
