@@ -28,6 +28,7 @@ NEEDS = {
     "score": "a score for every row",
     "groups": "a source or a label",
     "outcomes": "outcomes",
+    "target": "a target",
 }
 BLOBS = (  # x, y, spread, points
     (0.0, 0.0, 0.9, 260),
@@ -44,7 +45,7 @@ WEIGHTED: set[str] = set()  # methods whose picture shows weights
 def main() -> None:
     """Write all pages."""
     results = read_results()
-    methods = registry.methods()
+    methods = registry.methods("select")
     pool = picture_pool()
     for cls in methods:
         write_picture(cls, pool)
@@ -165,7 +166,9 @@ def picture_pool() -> sw.Pool:
     score = np.exp(-((points[:, 0] - 2) ** 2 + (points[:, 1] - 2) ** 2) / 12)
     texts = [f"group {b} item {i}" for i, b in enumerate(blob)]
     labels = [f"group {b}" for b in blob]
-    return sw.Pool.from_arrays(points.astype(np.float32), y=labels, text=texts, score=score)
+    pool = sw.Pool.from_arrays(points.astype(np.float32), y=labels, text=texts, score=score)
+    aim = rng.normal((-3.6, 3.0), 0.8, (40, 2)).astype(np.float32)
+    return pool.with_target(sw.Pool.from_arrays(aim, text=[f"group 3 item {i}" for i in range(40)]))
 
 
 def outcome(pool: sw.Pool, rows: Any) -> Any:
@@ -214,6 +217,8 @@ def picture_lines(cls: type[registry.Method]) -> list[str]:
     for need in getattr(cls, "needs", ()):
         if need == "score":
             told.append("scores are highest in the middle")
+        if need == "target":
+            told.append("the target is at the upper left")
         if need == "outcomes":
             told.append("outcomes are higher to the right")
     if cls.name in WEIGHTED:

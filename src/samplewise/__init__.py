@@ -17,9 +17,20 @@ if TYPE_CHECKING:
     from samplewise.pool import Pool
     from samplewise.registry import make as method
     from samplewise.registry import methods
+    from samplewise.score import score
     from samplewise.select import Selection, select
 
-__all__ = ["Budget", "Ledger", "Pool", "Selection", "__version__", "method", "methods", "select"]
+__all__ = [
+    "Budget",
+    "Ledger",
+    "Pool",
+    "Selection",
+    "__version__",
+    "method",
+    "methods",
+    "score",
+    "select",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -29,6 +40,7 @@ _HOMES = {
     "Selection": ("select.base", "Selection"),
     "method": ("registry", "make"),
     "methods": ("registry", "methods"),
+    "score": ("score.base", "score"),
     "select": ("select.base", "select"),
 }
 

@@ -113,6 +113,8 @@ class Pool:
         Rows that could not be read.
     embeddings : ndarray of float32, shape (n, d), or None
         One vector a row, perhaps memory-mapped.
+    target : Pool or None
+        Rows of what the chosen rows are for, where the user has some.
 
     Examples
     --------
@@ -133,6 +135,7 @@ class Pool:
     file: Category | None = None
     rejected: list[Rejected] = field(default_factory=list)
     embeddings: Vectors | None = None
+    target: Pool | None = None
     shards: tuple[Path | pa.Table, ...] = ()
     starts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
     keeper: _TemporaryFolder | None = None
@@ -337,6 +340,53 @@ class Pool:
             lost = [row.row for row in self.rejected]
             found = np.delete(found, lost, axis=0)
         return dataclasses.replace(self, embeddings=found)
+
+    def with_target(self, target: Pool) -> Pool:
+        """Give the same pool, aimed at the rows of another: what the chosen rows are for.
+
+        Examples
+        --------
+        >>> pool = Pool.from_rows([{"text": "red"}, {"text": "green"}])
+        >>> len(pool.with_target(Pool.from_rows([{"text": "blue"}])).target)
+        1
+        """
+        return dataclasses.replace(self, target=target)
+
+    def with_score(self, values: ArrayLike, name: str = "score") -> Pool:
+        """Give the same pool with another score for every row.
+
+        Parameters
+        ----------
+        values : array_like, shape (n,)
+            Finite numbers; higher is better.
+        name : str
+            What to call them in an error.
+
+        Raises
+        ------
+        InputError
+            If there is not one finite number a row.
+
+        Examples
+        --------
+        >>> Pool.from_rows([{"text": "red"}, {"text": "green"}]).with_score([1, 2]).score.tolist()
+        [1.0, 2.0]
+        """
+        score = np.array(values, dtype=np.float64)
+        if score.shape != (len(self),):
+            raise InputError(
+                f"has shape {score.shape} for {len(self)} rows", file=name, mend="give one a row"
+            )
+        if not np.isfinite(score).all():
+            row = int(np.flatnonzero(~np.isfinite(score))[0])
+            file, line = self.place(row)
+            raise InputError(f"is {score[row]} for this row", file=file, line=line, field=name)
+        return dataclasses.replace(self, score=score)
+
+    @property
+    def classes(self) -> Category | None:
+        """The label of every row; where the rows have none, their source."""
+        return self.source if self.label is None else self.label
 
     # --- asking it ----------------------------------------------------------------------------
 

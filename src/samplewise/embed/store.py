@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from pathlib import Path
@@ -69,12 +70,12 @@ def embed_pool(
     cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Pool:
-    """Give the pool with a vector a row.
+    """Give the pool, and its target if it has one, with a vector a row.
 
     Parameters
     ----------
     pool : Pool
-        Rows with text (or with a column of vectors).
+        Rows with text (or with a column of vectors); those that have vectors keep them.
     embedder : str or Embedder
         An embedder, or what `make_embedder` takes, or a ``.npy`` file, or ``"column:NAME"``.
     url : str, optional
@@ -89,8 +90,17 @@ def embed_pool(
     Raises
     ------
     InputError
-        If the pool has no text, or the vectors do not fit it.
+        If the pool has no text, or the vectors do not fit it or those of its target.
     """
+    if pool.target is not None:
+        where: dict[str, Any] = {"url": url, "engine": engine, "cache": cache}
+        target = embed_pool(pool.target, embedder, **where, progress=progress)
+        plain = dataclasses.replace(pool, target=None)
+        pool = embed_pool(plain, embedder, **where, progress=progress)
+        _same_space(pool, target)
+        return pool.with_target(target)
+    if pool.embeddings is not None:
+        return pool
     if isinstance(embedder, str):
         if embedder.endswith(".npy"):
             return pool.with_embeddings(_load_file(Path(embedder)), embedder)
@@ -117,6 +127,18 @@ def embed_pool(
         for shard in folder.glob("shard-*.npy"):
             shard.unlink()
     return pool.with_embeddings(np.load(whole, mmap_mode="r"), embedder.id)
+
+
+def _same_space(pool: Pool, target: Pool) -> None:
+    assert pool.embeddings is not None
+    assert target.embeddings is not None
+    ours, theirs = pool.embeddings.shape[1], target.embeddings.shape[1]
+    if ours != theirs:
+        raise InputError(
+            f"has vectors of {theirs} dimensions, and the pool's have {ours}",
+            file=target.name,
+            mend="embed both with one model",
+        )
 
 
 def count_tokens(pool: Pool, engine: Engine) -> NDArray[np.int64]:

@@ -140,7 +140,7 @@ class Selector(registry.Method):
 
     room: ClassVar[str] = "select"
     needs: ClassVar[tuple[str, ...]] = ()
-    """Of ``embeddings``, ``score``, ``groups`` (a source or a label), ``outcomes``."""
+    """Of ``embeddings``, ``score``, ``groups`` (a source or a label), ``target``, ``outcomes``."""
     repeats: ClassVar[bool] = False
     """Whether a row may be chosen twice."""
 
@@ -158,7 +158,7 @@ class Selector(registry.Method):
         Raises
         ------
         InputError
-            If the score (or a group) is missing, or a score is not a number.
+            If the score, a group or the target is missing, or a score is not a number.
         """
         if "score" in self.needs:
             if pool.score is None:
@@ -182,6 +182,12 @@ class Selector(registry.Method):
                 f"{self.name} needs a source or a label",
                 file=pool.name,
                 mend="name the field with --source FIELD or --label FIELD",
+            )
+        if "target" in self.needs and pool.target is None:
+            raise InputError(
+                f"{self.name} needs a target: rows like those that the chosen ones are for",
+                file=pool.name,
+                mend="name their file with --target FILE (target= in Python)",
             )
 
 
@@ -209,6 +215,7 @@ def select(
     rng: RandomState = None,
     embedder: str | Embedder | None = None,
     engine: str | Engine = "local",
+    target: Pool | None = None,
     outcome: Outcome | None = None,
     ledger: Ledger | None = None,
     **knobs: Any,
@@ -231,6 +238,8 @@ def select(
         the built-in one.
     engine : {'local', 'ray'} or Engine
         Where the work runs; the answer is the same.
+    target : Pool, optional
+        For methods that choose for a purpose: rows like those that the chosen ones are for.
     outcome : callable, optional
         For methods that learn from outcomes: called with the pool and the rows of a round, gives
         one number a row.
@@ -265,9 +274,11 @@ def select(
     chooser = _selector(pool, method, knobs)
     check_request(chooser, budget, outcome)
     random = generator(rng)
+    if target is not None:
+        pool = pool.with_target(target)
     chooser.check(pool)
     runner = make_engine(engine) if isinstance(engine, str) else engine
-    if "embeddings" in chooser.needs and pool.embeddings is None:
+    if "embeddings" in chooser.needs and not _embedded(pool):
         from samplewise.embed import embed_pool
 
         pool = embed_pool(pool, embedder or "builtin", engine=runner)
@@ -311,6 +322,11 @@ def default_method(pool: Pool) -> str:
     """Name the method for a pool when the user names none."""
     scored = pool.score is not None and bool(np.isfinite(pool.score).all())
     return "kmeans-quality" if scored else "kmeans-random"
+
+
+def _embedded(pool: Pool) -> bool:
+    aimed = pool.target is None or pool.target.embeddings is not None
+    return pool.embeddings is not None and aimed
 
 
 def _selector(pool: Pool, method: str | Selector | None, knobs: Mapping[str, Any]) -> Selector:

@@ -75,12 +75,12 @@ def selector_checks() -> list[Check]:
 
 
 def sample_pool(rows: int = _ROWS, dimensions: int = 8, *, without: Sequence[str] = ()) -> Pool:
-    """Make a pool with vectors, texts, labels and scores; `without` leaves some out.
+    """Make a pool with vectors, texts, labels, scores and a target; `without` leaves some out.
 
     Parameters
     ----------
     rows, dimensions : int
-    without : sequence of {'text', 'groups', 'score'}
+    without : sequence of {'text', 'groups', 'score', 'target'}
     """
     rng = np.random.default_rng(12)
     centres = rng.normal(size=(6, dimensions))
@@ -93,7 +93,12 @@ def sample_pool(rows: int = _ROWS, dimensions: int = 8, *, without: Sequence[str
     for column in without:
         del columns[column]
     vectors = (centres[owner] + 0.3 * rng.normal(size=(rows, dimensions))).astype(np.float32)
-    return Pool.from_arrays(vectors, columns.pop("groups", None), **columns)
+    pool = Pool.from_arrays(vectors, columns.pop("groups", None), **columns)
+    if "target" in without:
+        return pool
+    aim = (centres[1] + 0.3 * rng.normal(size=(20, dimensions))).astype(np.float32)
+    texts = [f"row {row} of blob 1" for row in range(len(aim))]
+    return pool.with_target(Pool.from_arrays(aim, text=texts))
 
 
 def check_names(method: Selector) -> None:
@@ -199,7 +204,7 @@ def check_duplicates(method: Selector) -> None:
     """Check that it copes with rows that are all the same."""
     pool = Pool.from_arrays(
         np.ones((40, 5), np.float32), ["a"] * 40, ["same text"] * 40, np.full(40, 2.0)
-    )
+    ).with_target(Pool.from_arrays(np.ones((3, 5), np.float32), text=["same text"] * 3))
     _well_formed(_select(method, pool, 15), 15)
 
 
@@ -227,6 +232,9 @@ def check_needs(method: Selector) -> None:
     if "groups" in method.needs:
         with _refused(method, "source"):
             _select(method, sample_pool(without=["groups"]), 5)
+    if "target" in method.needs:
+        with _refused(method, "target"):
+            _select(method, sample_pool(without=["target"]), 5)
     if "outcomes" in method.needs:
         with _refused(method, "outcome"):
             select(sample_pool(), 5, method, rng=0)
