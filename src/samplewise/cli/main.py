@@ -66,7 +66,16 @@ def select(
     text: Annotated[str | None, typer.Option(help="Text fields, comma-separated.")] = None,
     label: Annotated[str | None, typer.Option(help="Label field.")] = None,
     source: Annotated[str | None, typer.Option(help="Source field.")] = None,
-    score: Annotated[str | None, typer.Option(help="Score field; higher is better.")] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(help="Score field, method:NAME (samplewise methods --room score), or a .npy."),
+    ] = None,
+    score_knobs: Annotated[
+        list[str] | None, typer.Option("--score-set", help="A knob of that method: NAME=VALUE.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Rows like those that the chosen ones are for.")
+    ] = None,
     embed: Annotated[
         str,
         typer.Option(
@@ -108,6 +117,8 @@ def select(
         label=label,
         source=source,
         score=score,
+        score_knobs=_knobs(score_knobs or [], "--score-set"),
+        target=target,
         embed=embed,
         embed_url=embed_url,
         outcome=outcome,
@@ -195,10 +206,10 @@ def _describe(cls: Any) -> dict[str, Any]:
     }
 
 
-def _knobs(pairs: list[str]) -> dict[str, str]:
+def _knobs(pairs: list[str], option: str = "--set") -> dict[str, str]:
     for pair in pairs:
         if "=" not in pair:
-            raise UsageError(f"--set {pair}", mend="write --set NAME=VALUE")
+            raise UsageError(f"{option} {pair}", mend=f"write {option} NAME=VALUE")
     return {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 

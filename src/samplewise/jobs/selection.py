@@ -9,17 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import samplewise
 from samplewise import registry
 from samplewise.budget import Budget
 from samplewise.embed import embed_pool
 from samplewise.engine import make_engine
 from samplewise.errors import InputError, UsageError
-from samplewise.files import atomic_write
-from samplewise.pool import Pool
+from samplewise.files import atomic_path, atomic_write
+from samplewise.pool import Pool, load_vectors
 from samplewise.progress import Progress, Silent
 from samplewise.rng import generator
 from samplewise.runs import RunFolder, read_run
+from samplewise.score.base import Scorer
+from samplewise.score.base import score as score_pool
 from samplewise.select.base import (
     Outcome,
     Selection,
@@ -50,7 +54,12 @@ class SelectJob:
     rng : int
         The seed.
     text, label, source, score : str, optional
-        Fields of a row, where they are not to be found by themselves.
+        Fields of a row, where they are not to be found by themselves. `score` may also be
+        ``"method:NAME"``, a scorer that works one out, or a ``.npy`` file with one a row.
+    score_knobs : mapping of str to value
+        Knobs of the scorer.
+    target : str, optional
+        File or folder of rows like those that the chosen ones are for.
     embed : str
         ``"builtin"``, ``"sentence-transformers:MODEL"``, ``"endpoint:MODEL"``, a ``.npy`` file
         or ``"column:NAME"``.
@@ -71,6 +80,8 @@ class SelectJob:
     label: str | None = None
     source: str | None = None
     score: str | None = None
+    score_knobs: Mapping[str, Any] = field(default_factory=dict)
+    target: str | None = None
     embed: str = "builtin"
     embed_url: str | None = None
     outcome: str | None = None
@@ -121,17 +132,18 @@ def run_select(
     # The default is known only when the pool is read; any one-call method can stand in for it.
     first = _method(job, "") if job.method else Random()
     check_request(first, Budget.parse(job.budget), outcome)
-    source = Path(job.pool)
-    if not source.exists():
-        raise InputError("no such file or folder", file=job.pool)
-    job = dataclasses.replace(job, pool=str(source.resolve()))
+    scorer = _scorer(job)
+    job = dataclasses.replace(
+        job, pool=_found(job.pool), target=None if job.target is None else _found(job.target)
+    )
     out = Path(out)
     store = Path(cache) if cache else out.resolve().parent / ".samplewise-cache"
     with RunFolder(out, dataclasses.asdict(job), resume=resume) as folder:
         if folder.finished:
             return folder.record
         runner = make_engine(engine, address=ray_address)
-        selection = _select(job, folder, store, runner, outcome, progress)
+        pool = _read(job, scorer, folder, store, runner, progress)
+        selection = _select(job, pool, folder, runner, outcome, progress)
         _report(job, folder, selection, engine)
         return folder.record
 
@@ -176,33 +188,91 @@ def load_outcome(spec: str) -> Outcome:
     return function  # type: ignore[no-any-return]
 
 
-def _select(
+def _found(path: str) -> str:
+    if not Path(path).exists():
+        raise InputError("no such file or folder", file=path)
+    return str(Path(path).resolve())
+
+
+def _scorer(job: SelectJob) -> Scorer | None:
+    """Make the scorer that `--score method:NAME` asks for."""
+    kind, _, name = (job.score or "").partition(":")
+    if kind != "method" or not name:
+        if job.score_knobs:
+            raise UsageError("--score-set goes with --score method:NAME")
+        return None
+    made = registry.make(name, job.score_knobs, "score")
+    assert isinstance(made, Scorer)
+    return made
+
+
+def _read(
     job: SelectJob,
+    scorer: Scorer | None,
     folder: RunFolder,
     store: Path,
     engine: Any,
-    outcome: Outcome | None,
     progress: Progress,
-) -> Selection:
+) -> Pool:
+    """Read the pool and its target, and see to their vectors and scores."""
     with folder.stage("read"):
+        where: dict[str, Any] = {"cache": store, "engine": engine, "progress": progress}
+        score = job.score
+        from_file = score is not None and score.endswith(".npy")
         pool = Pool.read(
             job.pool,
             text=job.text,
             label=job.label,
             source=job.source,
-            score=job.score,
+            score=None if scorer or from_file else score,
             strict=job.strict,
-            cache=store,
-            engine=engine,
-            progress=progress,
+            **where,
         )
+        if from_file:
+            assert score is not None
+            pool = pool.with_score(load_vectors(Path(score)), score)
+        if job.target is not None:
+            pool = pool.with_target(Pool.read(job.target, text=job.text, **where))
+    if scorer:
+        scorer.check(pool)
+    # Any score will do to see what else the pool lacks, before the work of scoring it.
+    known = pool.with_score(np.zeros(len(pool))) if scorer else pool
+    _method(job, default_method(known)).check(known)
+    with folder.stage("embed"):
+        pool = embed_pool(
+            pool, job.embed, url=job.embed_url, engine=engine, cache=store, progress=progress
+        )
+    return _scored(job, pool, scorer, folder, engine, progress) if scorer else pool
+
+
+def _scored(
+    job: SelectJob,
+    pool: Pool,
+    scorer: Scorer,
+    folder: RunFolder,
+    engine: Any,
+    progress: Progress,
+) -> Pool:
+    """Score the pool; the run folder keeps the scores, so that a resumed run has them."""
+    path = folder.path / "score.npy"
+    if path.exists():
+        return pool.with_score(np.load(path), scorer.name)
+    with folder.stage("score"):
+        pool = score_pool(pool, scorer, rng=job.rng, engine=engine, progress=progress)
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            np.save(stream, np.asarray(pool.score))
+    return pool
+
+
+def _select(
+    job: SelectJob,
+    pool: Pool,
+    folder: RunFolder,
+    engine: Any,
+    outcome: Outcome | None,
+    progress: Progress,
+) -> Selection:
     method = _method(job, default_method(pool))
-    method.check(pool)
-    if pool.embeddings is None:
-        with folder.stage("embed"):
-            pool = embed_pool(
-                pool, job.embed, url=job.embed_url, engine=engine, cache=store, progress=progress
-            )
     with folder.stage("select"), progress.stage("select", None, "rows"):
         selection = select(
             pool,
