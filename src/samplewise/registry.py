@@ -55,6 +55,10 @@ class Method:
         """Every knob and its value."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Every knob and its value, under the name that scikit-learn's `clone` asks for."""
+        return self.settings()
+
 
 def methods(room: str | None = None) -> list[type[Method]]:
     """List the registered methods.
