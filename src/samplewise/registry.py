@@ -46,6 +46,18 @@ class Method:
     cost: ClassVar[str] = ""
     """Its cost in O() for n rows of d dimensions and b picks."""
 
+    def __post_init__(self) -> None:
+        """Read every knob as the type it was declared with; text will do, as "64" for 64.
+
+        Raises
+        ------
+        UsageError
+            If a knob's value cannot be read as its type.
+        """
+        for knob, kind in knobs(type(self)).items():
+            value = _read(getattr(self, knob), kind, f"{self.name}: knob {knob!r}")
+            object.__setattr__(self, knob, value)  # the dataclass is frozen
+
     @classmethod
     def title(cls) -> str:
         """First line of the docstring."""
@@ -135,15 +147,13 @@ def configure(cls: type[M], settings: Mapping[str, Any]) -> M:
         As `make` does.
     """
     known = knobs(cls)
-    values = {}
-    for knob, value in settings.items():
+    for knob in settings:
         if knob not in known:
             raise UsageError(
                 f"{cls.name} has no knob {knob!r}",
                 mend=f"one of {', '.join(known)}" if known else "it has none",
             )
-        values[knob] = _read(value, known[knob], f"{cls.name}: knob {knob!r}")
-    return cls(**values)
+    return cls(**settings)
 
 
 def knobs(cls: type[Method]) -> dict[str, Any]:
@@ -166,7 +176,9 @@ def _read(value: Any, kind: Any, what: str) -> Any:
         if one in (int, float) and not isinstance(value, bool):
             try:
                 number = one(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
+                continue
+            if number != number:  # NaN
                 continue
             if not isinstance(value, float) or number == value:
                 return number

@@ -57,6 +57,7 @@ class Clustered(Selector):
     restarts: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for knob in ("clusters", "iterations", "restarts"):
             value = getattr(self, knob)
             if isinstance(value, int) and value < 1:

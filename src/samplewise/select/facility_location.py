@@ -78,6 +78,7 @@ class FacilityLocation(Selector):
     alpha: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.reference < 1:
             raise UsageError(
                 f"{self.name}: knob 'reference' is {self.reference}", mend="give 1 or more"

@@ -62,6 +62,7 @@ class Stratified(Selector):
     allocation: Literal["proportional", "equal"] = "proportional"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.by not in ("source", "label", None):
             raise UsageError(
                 f"{self.name}: knob 'by' is {self.by!r}", mend="give 'source', 'label' or None"

@@ -12,9 +12,11 @@ import dataclasses
 import hashlib
 import os
 import pickle
+import random
 import subprocess
 import sys
 import tracemalloc
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,6 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from samplewise import registry
 from samplewise.budget import BudgetLike
 from samplewise.engine.base import Engine
 from samplewise.errors import SamplewiseError
@@ -65,11 +68,13 @@ def selector_checks() -> list[Check]:
         check_other_process,
         check_other_engine,
         check_other_seed,
+        check_global_state,
         check_input_is_left_alone,
         check_copies,
         check_duplicates,
         check_memory,
         check_needs,
+        check_bad_knobs,
         check_bad_requests,
     ]
 
@@ -173,6 +178,25 @@ def check_other_seed(method: Selector) -> None:
     )
 
 
+def check_global_state(method: Selector) -> None:
+    """Check that it neither uses nor moves the global random states of Python and NumPy."""
+    pool = sample_pool()
+    before = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state under test
+    try:
+        found = set()
+        for seed in (1, 2):
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 - the state under test
+            states = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+            found.add(_digest(_select(method, pool, 20)))
+            now = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+            assert states == now, f"{method.name} moved a global random state"
+        assert len(found) == 1, f"{method.name} uses a global random state"
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+
+
 def check_input_is_left_alone(method: Selector) -> None:
     """Check that it leaves the pool as it is, and gives out none of its memory."""
     pool = sample_pool()
@@ -240,6 +264,16 @@ def check_needs(method: Selector) -> None:
             select(sample_pool(), 5, method, rng=0)
         with _refused(method, "outcome"):
             select(sample_pool(), 5, method, rng=0, outcome=lambda pool, draws: [np.nan])
+
+
+def check_bad_knobs(method: Selector) -> None:
+    """Check that a knob of the wrong type, or that is no number, is refused by its name."""
+    for knob, kind in registry.knobs(type(method)).items():
+        kinds = typing.get_args(kind) if typing.get_origin(kind) is not typing.Literal else (kind,)
+        takes_text = str in (kind, *kinds)
+        for wrong in (object(), [1], float("nan"), *([] if takes_text else ["no such value"])):
+            with _refused(method, knob):
+                type(method)(**{knob: wrong})
 
 
 def check_bad_requests(method: Selector) -> None:
@@ -313,5 +347,10 @@ def _well_formed(selection: Selection, count: int) -> None:
 
 
 def _digest(selection: Selection) -> str:
-    """Hash what was chosen: rows, order and weights."""
-    return hashlib.sha256(selection.indices.tobytes() + selection.weights.tobytes()).hexdigest()
+    """Hash what was chosen and what was known: rows, order, weights and columns."""
+    digest = hashlib.sha256(selection.indices.tobytes() + selection.weights.tobytes())
+    for name, values in sorted(selection.columns.items()):
+        content = np.ascontiguousarray(values)
+        digest.update(name.encode() + str(content.dtype).encode())
+        digest.update(repr(content.tolist()).encode() if content.dtype == object else content.data)
+    return digest.hexdigest()
