@@ -96,7 +96,7 @@ def sample_pool(rows: int = _ROWS, dimensions: int = 8, *, without: Sequence[str
         "score": rng.normal(size=rows),
     }
     for column in without:
-        del columns[column]
+        columns.pop(column, None)
     vectors = (centres[owner] + 0.3 * rng.normal(size=(rows, dimensions))).astype(np.float32)
     pool = Pool.from_arrays(vectors, columns.pop("groups", None), **columns)
     if "target" in without:
