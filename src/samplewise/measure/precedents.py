@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import datetime
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,7 +97,8 @@ class Precedents:
     --------
     >>> first = {"appno": "1/60", "date": "1960-01-01", "facts": "['a']", "law": "['b']"}
     >>> second = {"appno": "2/70", "date": "1970-01-01", "facts": ["c"], "law": []}
-    >>> cases = Precedents.from_records([first | {"citations": "[]"}, second | {"citations": ["1/60"]}])
+    >>> cites = [{"citations": "[]"}, {"citations": ["1/60"]}]
+    >>> cases = Precedents.from_records([first | cites[0], second | cites[1]])
     >>> cases.relevant(1).tolist(), cases.candidates(1).tolist()
     ([0], [True, False])
     """
@@ -135,9 +137,12 @@ class Precedents:
 
     def candidates(self, query: int) -> NDArray[np.bool_]:
         """Mark the cases dated strictly before the query's, shape (n,)."""
-        dates = np.array([case.date.toordinal() for case in self.cases])
-        earlier: NDArray[np.bool_] = dates < dates[query]
+        earlier: NDArray[np.bool_] = self._days < self._days[query]
         return earlier
+
+    @functools.cached_property
+    def _days(self) -> NDArray[np.int64]:
+        return np.array([case.date.toordinal() for case in self.cases])
 
     def relevant(self, query: int) -> NDArray[np.int64]:
         """Give the earlier cases that the query cites."""
