@@ -122,7 +122,7 @@ def run(quick: bool) -> Result:
         paper="SciRIFF: A Resource to Enhance Language Model Instruction-Following over Scientific "
         "Literature, arXiv 2406.07835",
         setting=f"Four made tasks of {count} instances, a model of known error rates, {seeds} "
-        "seeds. The paper: 54 tasks, 137,000 instances, 7B and 70B models fine-tuned; not run here.",
+        "seeds. The paper: 54 tasks, 137,000 instances, 7B and 70B models fine-tuned; not run.",
         paper_figures={
             "gain over a general baseline on nine held-out tasks, percent": {
                 "7B (version 1)": {"gain": 28.1},
