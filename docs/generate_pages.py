@@ -38,6 +38,14 @@ BLOBS = (  # x, y, spread, points
     (-2.6, -3.4, 0.6, 30),
     (5.0, 5.2, 0.25, 10),
 )
+PAIRS = (  # what scorers of texts are shown
+    ("What is the capital of France?", "Paris."),
+    ("What is the capital of France?", "The capital of France is Paris."),
+    ("Count to five.", "One, two, three, four, five."),
+    ("Count to five.", "Five five pelican of seventy."),
+    ("Translate to German: good morning", "Guten Morgen"),
+    ("Name a colour.", "xqzt vbr plk"),
+)
 MISSING: dict[str, str] = {}  # methods without a picture, and why
 WEIGHTED: set[str] = set()  # methods whose picture shows weights
 
@@ -45,12 +53,13 @@ WEIGHTED: set[str] = set()  # methods whose picture shows weights
 def main() -> None:
     """Write all pages."""
     results = read_results()
-    methods = registry.methods("select")
     pool = picture_pool()
-    for cls in methods:
-        write_picture(cls, pool)
-        write(f"methods/{cls.name}.md", method_page(cls, results))
-    write("methods/index.md", methods_index(methods))
+    for room, (folder, draw, *_) in ROOMS.items():
+        methods = registry.methods(room)
+        for cls in methods:
+            draw(cls, pool)
+            write(f"{folder}/{cls.name}.md", method_page(cls, results))
+        write(f"{folder}/index.md", methods_index(room, methods))
     write("reproductions.md", reproductions_page(results))
 
 
@@ -63,19 +72,19 @@ def write(path: str, lines: Iterable[str]) -> None:
 # --- methods ----------------------------------------------------------------------------------
 
 
-def methods_index(methods: list[type[registry.Method]]) -> list[str]:
-    """List all methods in a table."""
+def methods_index(room: str, methods: list[type[registry.Method]]) -> list[str]:
+    """List all methods of a room in a table."""
     rows = [
         f"| [`{cls.name}`]({cls.name}.md) | {cls.title()} | {needs(cls)} | {cls.cost} "
         f"| {paper_link(cls)} |"
         for cls in methods
     ]
     return [
-        "# Methods",
+        *ROOMS[room][3:],
         "",
-        "Every page is generated from the code. `samplewise methods` lists the same.",
+        f"Every page is made from the code; `samplewise methods --room {room}` lists the same.",
         "",
-        "| name | what it chooses | needs | cost | paper |",
+        "| name | what it does | needs | cost | paper |",
         "|---|---|---|---|---|",
         *rows,
     ]
@@ -105,7 +114,7 @@ def method_page(cls: type[registry.Method], results: list[dict[str, Any]]) -> li
         *picture_lines(cls),
         "",
         "```sh",
-        f"samplewise select pool.jsonl --budget 5% --method {cls.name} --out run",
+        ROOMS[cls.room][2].format(name=cls.name),
         "```",
         "",
         *knob_table(cls),
@@ -205,12 +214,47 @@ def write_picture(cls: type[registry.Method], pool: sw.Pool) -> None:
     axes.set(xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
-    with mkdocs_gen_files.open(f"methods/{cls.name}.png", "wb") as stream:
+    save(figure, f"methods/{cls.name}.png")
+
+
+def write_score_picture(cls: type[registry.Method], pool: sw.Pool) -> None:
+    """Draw the points in the colour of their score; a scorer of texts scores a few texts."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    if "embeddings" in cls.needs:
+        score = sw.score(pool, cls.name, rng=0).score
+        x, y = pool.embeddings.T
+        ranks = np.argsort(np.argsort(score)) / (len(score) - 1)
+        drawn = axes.scatter(x, y, c=ranks, s=12, cmap="viridis", linewidths=0)
+        figure.colorbar(drawn, label="rank of the score, from easy to hard")
+        axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.spines[:].set_visible(False)
+    else:
+        texts = sw.Pool.from_rows(
+            [{"instruction": asked, "response": said} for asked, said in PAIRS]
+        )
+        score = sw.score(texts, cls.name).score
+        order = np.argsort(score)
+        names = [" ".join(PAIRS[i]).replace("$", "") for i in order]
+        axes.barh(names, score[order], color="#d9480f")
+        axes.set(xlabel=cls.name)
+        axes.spines[["top", "right"]].set_visible(False)
+    save(figure, f"scores/{cls.name}.png")
+
+
+def save(figure: Any, path: str) -> None:
+    """Write a picture."""
+    with mkdocs_gen_files.open(path, "wb") as stream:
         figure.savefig(stream, format="png", dpi=110, facecolor="white")
 
 
 def picture_lines(cls: type[registry.Method]) -> list[str]:
     """Show the picture and say what it shows."""
+    if cls.room == "score":
+        shown = "600 points of six classes" if "embeddings" in cls.needs else "A few rows"
+        return [f"![{cls.name}]({cls.name}.png)", "", f"*{shown}, default knobs.*"]
     if cls.name in MISSING:
         return [f"*No picture: {MISSING[cls.name].splitlines()[0]}*"]
     told = []
@@ -315,4 +359,21 @@ def flat(value: Any) -> str:
     return " ".join(str(value).split())
 
 
+ROOMS = {  # folder, picture, command, heading
+    "select": (
+        "methods",
+        write_picture,
+        "samplewise select pool.jsonl --budget 5% --method {name} --out run",
+        "# Methods",
+    ),
+    "score": (
+        "scores",
+        write_score_picture,
+        "samplewise select pool.jsonl --score method:{name} --method kmeans-quality --out run",
+        "# Scores",
+        "",
+        "What a row is worth, for any method that chooses by a score: `--score method:NAME`, or "
+        "`sw.score(pool, NAME)`. A score is higher where the row is harder.",
+    ),
+}
 main()

@@ -139,7 +139,7 @@ def run(quick: bool) -> Result:
         paper="Only-IF: Revealing the Decisive Effect of Instruction Diversity on Generalization, "
         "arXiv 2410.04717",
         setting=f"{total:,} examples, {len(ALPHABET)} letters, inputs of {LENGTH}, sides of "
-        f"{SIDE}; 3 layers, width 64, {steps:,} steps of 128; {tests} unseen pairs of sides, one seed. The "
+        f"{SIDE}; 3 layers, width 64, {steps:,} steps of 128; {tests} unseen pairs, one seed. The "
         "paper: a million examples, 26 letters, inputs of 50, sides of 20; 6 layers, width 256.",
         paper_figures={
             "number of rules": {
