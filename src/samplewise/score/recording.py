@@ -9,7 +9,9 @@ Source: coverage-centric coreset selection, arXiv 2210.15809.
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -407,7 +409,7 @@ def record_dynamics(
     optimizer = torch.optim.Adam(weights, lr=learning_rate, fused=True)
     recorder = DynamicsRecorder(len(X), targets)
     stage = (progress or Silent()).stage("train", epochs * len(X), "rows")
-    with stage as advance, torch.enable_grad():
+    with _one_thread(), stage as advance, torch.enable_grad():
         for _ in range(epochs):
             for batch in torch.randperm(len(X), generator=seed).split(batch_size):
                 inner, logits = _forward(X[batch], weights)
@@ -439,6 +441,22 @@ def require_torch() -> Any:
             mend="pip install 'samplewise[torch]', or give the dynamics of your own training",
         ) from error
     return torch
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep PyTorch to one thread: so small a model is faster so, and sums round the same anywhere.
+
+    The number is put back at the end.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _scaled(rows: Values) -> Values:
