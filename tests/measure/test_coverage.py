@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from samplewise.measure.coverage import (
     cluster_entropy,
+    distribution_cover,
     facility_location,
     nearest_distances,
     nearest_similarities,
@@ -91,3 +92,49 @@ def test_cluster_figures_match_counting(labels, data):
 def test_nothing_chosen_is_refused(function):
     with pytest.raises(ValueError, match="give"):
         function([1, 2], [])
+
+
+def test_cover_of_all_rows_is_zero_and_of_two_ends_is_two():
+    rows = np.arange(10.0)[:, None]
+    assert distribution_cover(rows, rows).area == 0.0
+    cover = distribution_cover(rows, rows[[0, 9]])
+    assert cover.area == 2.0
+    assert cover.radii.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert cover.shares.tolist() == [(i + 1) / 10 for i in range(10)]
+
+
+def test_cover_is_the_quantiles_of_the_distance_and_their_integral():
+    rng = np.random.default_rng(4)
+    rows, picks = rng.normal(size=(157, 5)), rng.normal(size=(9, 5))
+    cover = distribution_cover(rows, picks)
+    distances = nearest_distances(rows, picks)
+    for share, radius in zip(cover.shares, cover.radii, strict=True):
+        assert (distances <= radius).mean() >= share - 1e-12
+        assert (distances < radius).mean() < share
+    # The curve is a staircase: each of its n steps is 1 / n wide.
+    assert cover.area == pytest.approx(np.diff(cover.shares, prepend=0.0) @ cover.radii)
+
+
+def test_cover_never_gets_worse_with_more_rows():
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(300, 6)).astype(np.float32)
+    order = rng.permutation(300)
+    areas = [distribution_cover(rows, rows[order[:b]]).area for b in range(1, 301, 13)]
+    assert np.diff(areas).max() <= 1e-6
+    assert areas[0] > 2 * areas[-1]
+
+
+def test_cover_of_random_points_on_a_circle():
+    rng = np.random.default_rng(6)
+    rows = np.linspace(0, 1, 200, endpoint=False)[:, None]
+    areas = []
+    for _ in range(2_000):
+        points = rng.random((9, 1))
+        # On the line, images one turn away make the distance that along the circle.
+        areas.append(distribution_cover(rows, np.vstack([points - 1, points, points + 1])).area)
+    assert np.mean(areas) == pytest.approx(1 / (2 * 10), abs=0.002)
+
+
+def test_cover_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no rows"):
+        distribution_cover(np.empty((0, 2)), [[1.0, 2.0]])

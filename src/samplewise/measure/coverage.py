@@ -6,13 +6,15 @@ Distances and similarity cost O(n b d), the others O(n).
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "Cover",
     "cluster_entropy",
+    "distribution_cover",
     "facility_location",
     "nearest_distances",
     "nearest_similarities",
@@ -55,6 +57,65 @@ def nearest_distances(vectors: ArrayLike, chosen: ArrayLike) -> Floats:
     rows, picks = rows - origin, picks - origin
     halves = -0.5 * np.einsum("ij,ij->i", picks, picks)
     return _distances(rows, picks[_best(rows, picks, halves)])
+
+
+class Cover(NamedTuple):
+    """How large balls around the chosen rows must be to hold a share of all rows.
+
+    Attributes
+    ----------
+    shares : ndarray of float64, shape (n,)
+        1/n, 2/n, ... 1.
+    radii : ndarray of float64, shape (n,)
+        The smallest radius that holds each of these shares; never falls.
+    area : float
+        Area under the curve of the radius over the share, from 0 to 1: the mean distance of a
+        row to its nearest chosen one. Lower is better.
+    """
+
+    shares: Floats
+    radii: Floats
+    area: float
+
+
+def distribution_cover(vectors: ArrayLike, chosen: ArrayLike) -> Cover:
+    """Measure what share p of the rows lies within r of a chosen one, as a curve r(p).
+
+    Such a choice is called a p-partial r-cover of the distribution that the rows are drawn from,
+    and the area under r(p) is known as AUC_pr.
+
+    Parameters
+    ----------
+    vectors : array_like, shape (n, d)
+        The rows to be covered: those of the pool, or of a test set.
+    chosen : array_like, shape (b, d)
+        The vectors of the chosen rows, b >= 1.
+
+    Returns
+    -------
+    Cover
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, there are no rows, or nothing is chosen.
+
+    References
+    ----------
+    H. Zheng et al., "Coverage-centric Coreset Selection for High Pruning Rates",
+    arXiv 2210.15809.
+
+    Examples
+    --------
+    >>> rows = [[float(x)] for x in range(10)]
+    >>> cover = distribution_cover(rows, [[0.0], [9.0]])
+    >>> cover.radii.tolist(), cover.area
+    ([0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0], 2.0)
+    """
+    radii = np.sort(nearest_distances(vectors, chosen))
+    if not len(radii):
+        raise ValueError("there are no rows to be covered: give (n, d) with n >= 1")
+    return Cover(np.arange(1, len(radii) + 1) / len(radii), radii, float(radii.mean()))
 
 
 def nearest_similarities(vectors: ArrayLike, chosen: ArrayLike) -> Floats:

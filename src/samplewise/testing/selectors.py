@@ -162,7 +162,7 @@ def check_other_process(method: Selector) -> None:
 def check_other_engine(method: Selector) -> None:
     """Check that it chooses the same on an engine that pickles all and works backwards."""
     pool = sample_pool()
-    elsewhere = _select(method, pool, 20, engine=_Backwards())
+    elsewhere = _select(method, pool, 20, engine=Backwards())
     assert _digest(elsewhere) == _digest(_select(method, pool, 20)), (
         f"{method.name} differs on another engine"
     )
@@ -288,7 +288,7 @@ def check_bad_requests(method: Selector) -> None:
         _select(method, pool, 5, rng=-1)
 
 
-class _Backwards:
+class Backwards:
     """An engine that runs the items last to first, on pickled copies."""
 
     name = "backwards"
