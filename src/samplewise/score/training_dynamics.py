@@ -43,7 +43,6 @@ class TrainingDynamics(Scorer):
     cost: ClassVar[str] = "O(t n h (d + c)) for t epochs, h hidden units, c classes"
     by_label: ClassVar[bool] = True
     """Whether the label counts, and not only what the model said."""
-    reductions: ClassVar[tuple[str, ...]] = ("mean", "sum")
 
     dynamics: str | None = None
     reduce: Literal["mean", "sum"] = "mean"
@@ -53,6 +52,7 @@ class TrainingDynamics(Scorer):
     learning_rate: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for knob in ("hidden", "epochs", "batch_size", "first"):
             value = getattr(self, knob, None)
             if value is not None and value < 1:
@@ -62,7 +62,6 @@ class TrainingDynamics(Scorer):
                 f"{self.name}: knob 'learning_rate' is {self.learning_rate}",
                 mend="give more than 0, such as 0.01",
             )
-        self._one_of("reduce", self.reductions)
         if self.dynamics is not None:
             object.__setattr__(self, "needs", ())  # nothing is trained
 
@@ -114,13 +113,6 @@ class TrainingDynamics(Scorer):
                 file=self.dynamics,
                 field="labels",
                 mend="save 'labels' in it, or name the pool's field with --label FIELD",
-            )
-
-    def _one_of(self, knob: str, values: tuple[str, ...]) -> None:
-        if getattr(self, knob) not in values:
-            raise UsageError(
-                f"{self.name}: knob '{knob}' is {getattr(self, knob)!r}",
-                mend=f"give {' or '.join(map(repr, values))}",
             )
 
 
@@ -268,10 +260,6 @@ class Forgetting(TrainingDynamics):
     reduce: Literal["mean", "sum"] = "sum"
     unlearned: Literal["most", "none"] = "most"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._one_of("unlearned", ("most", "none"))
-
     def difficulty(self, dynamics: Dynamics, labels: Indices) -> Floats:
         """Make one number a row of the record."""
         values = dynamics.probabilities if dynamics.logits is None else dynamics.logits
@@ -328,10 +316,6 @@ class AUM(TrainingDynamics):
 
     margin: Literal["probabilities", "logits"] = "probabilities"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._one_of("margin", ("probabilities", "logits"))
-
     def difficulty(self, dynamics: Dynamics, labels: Indices) -> Floats:
         """Make one number a row of the record."""
         values = dynamics.logits if self.margin == "logits" else dynamics.chances()
@@ -380,7 +364,6 @@ class PredictionEntropy(TrainingDynamics):
     aliases: ClassVar[tuple[str, ...]] = ("entropy",)
     paper: ClassVar[str] = "1906.11829"
     by_label: ClassVar[bool] = False
-    reductions: ClassVar[tuple[str, ...]] = ("last", "mean", "sum")
 
     # mypy: one rule more than the shared base has.
     reduce: Literal["last", "mean", "sum"] = "last"  # type: ignore[assignment]

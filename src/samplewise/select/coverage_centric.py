@@ -23,7 +23,7 @@ from samplewise.errors import UsageError
 from samplewise.pool import Pool
 from samplewise.select.base import Choice, Selector
 from samplewise.select.clusters import draw_within
-from samplewise.select.hardest import hardness_of, refuse_direction
+from samplewise.select.hardest import hardness_of
 
 if TYPE_CHECKING:
     from samplewise.engine.base import Engine
@@ -79,13 +79,13 @@ class CoverageCentric(Selector):
     hard: Literal["high", "low"] = "high"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.strata < 1:
             raise UsageError(f"{self.name}: knob 'strata' is {self.strata}", mend="give 1 or more")
         if not 0 <= self.beta < 1:
             raise UsageError(
                 f"{self.name}: knob 'beta' is {self.beta}", mend="give 0 to below 1, such as 0.1"
             )
-        refuse_direction(self.name, self.hard)
 
     def choose(self, pool: Pool, n: int, rng: np.random.Generator, engine: Engine) -> Choice:
         """Choose `n` rows; column `stratum`: from easy to hard, -1 where the row was cut."""

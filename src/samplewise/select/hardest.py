@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from samplewise.errors import UsageError
 from samplewise.pool import Pool
 from samplewise.select.allocation import allocate
 from samplewise.select.base import Choice, Selector
@@ -23,7 +22,7 @@ from samplewise.select.clusters import draw_within
 if TYPE_CHECKING:
     from samplewise.engine.base import Engine
 
-__all__ = ["Hardest", "hardness_of", "refuse_direction"]
+__all__ = ["Hardest", "hardness_of"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -67,7 +66,7 @@ class Hardest(Selector):
     per_class: bool = False
 
     def __post_init__(self) -> None:
-        refuse_direction(self.name, self.hard)
+        super().__post_init__()
         if self.per_class:
             # The base checks the pool's groups for every method that names them here.
             object.__setattr__(self, "needs", (*type(self).needs, "groups"))
@@ -86,9 +85,3 @@ class Hardest(Selector):
 def hardness_of(score: Floats, hard: str) -> Floats:
     """Turn scores so that higher is harder."""
     return score if hard == "high" else -score
-
-
-def refuse_direction(name: str, hard: str) -> None:
-    """Refuse a knob `hard` that is neither direction."""
-    if hard not in ("high", "low"):
-        raise UsageError(f"{name}: knob 'hard' is {hard!r}", mend="give 'high' or 'low'")
