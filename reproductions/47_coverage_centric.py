@@ -241,7 +241,10 @@ def judge(
     for setting in settings:
         row = gaps(found, PUBLISHED)[title(*setting)]
         signs.append([sign(row[rival]) for rival in CLAIMED])
-        said.append(f"{title(*setting)}, CCS is {in_words(row)}")
+        milder = gaps(found, "0.1")[title(*setting)]
+        said.append(
+            f"{title(*setting)}, CCS is {in_words(row)} (with beta 0.1: {in_words(milder)})"
+        )
     holds = sum(set(one) == {1} for one in signs)
     agrees: bool | Literal["not comparable"] = "not comparable"
     if any(-1 in one for one in signs):
@@ -249,7 +252,7 @@ def judge(
     elif holds == 2:
         agrees = True
     said += [
-        f"the paper's order, CCS above random above the hardest rows, holds in {holds} of these "
+        f"that CCS is above random and above the hardest rows holds in {holds} of these "
         f"{len(settings)}",
         "where it gains on random, the same cut and then random rows tells how much of that the "
         "strata bring",
@@ -268,7 +271,7 @@ def in_words(row: Mapping[str, Value]) -> str:
     """Say which rivals CCS is above, below, and not clearly apart from."""
     words = {1: "above", 0: "not clearly apart from", -1: "below"}
     parts = {
-        word: [rival for rival, gap in row.items() if sign(gap) == number]
+        word: [f"'{rival}'" for rival, gap in row.items() if sign(gap) == number]
         for number, word in words.items()
     }
     return ", ".join(f"{word} {' and '.join(rivals)}" for word, rivals in parts.items() if rivals)
