@@ -217,10 +217,10 @@ class GraNd(TrainingDynamics):
 
 @dataclass(frozen=True)
 class Forgetting(TrainingDynamics):
-    """How often each row, once told right, was told wrong the next time. Higher is harder.
+    """How often each row, once told right, was told wrong the next time.
 
-    Counts are small whole numbers with a spike at 0: most strata of `coverage-centric` are then
-    empty, and that is no harm.
+    Higher is harder. Counts are small whole numbers with a spike at 0: most strata of
+    `coverage-centric` are then empty, and that is no harm.
 
     Parameters
     ----------
@@ -329,9 +329,10 @@ class AUM(TrainingDynamics):
 
 @dataclass(frozen=True)
 class PredictionEntropy(TrainingDynamics):
-    """How unsure the model was of each row, whatever its label. Higher is harder.
+    """How unsure the model was of each row, whatever its label.
 
-    A mislabelled row that the model is sure of is low here: this score does not find it.
+    Higher is harder. A mislabelled row that the model is sure of is low here: this score does not
+    find it.
 
     Parameters
     ----------
