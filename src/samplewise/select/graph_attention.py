@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,10 @@ _FULL_ROWS = 2_048  # the most that the graph of all pairs is built of
 _EDGE_BLOCK = 131_072  # edges (or rows) worked on at once
 _PLATEAU = 10  # steps without a better validation loss until the learning rate is halved
 
-Rows = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Aggregation = Literal["sum", "mean", "max", "entropy", "confidence"]
+Rows: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+Columns: TypeAlias = "Rows | slice"
+Aggregation: TypeAlias = Literal["sum", "mean", "max", "entropy", "confidence"]
 
 
 @dataclass(frozen=True)
@@ -245,61 +246,66 @@ class GraphAttention(Selector):
         classes : ndarray of int64, shape (n,)
             0 to C - 1, each there at least once.
         """
-        classed = len(np.unique(classes)) > 1
-        shown = _sample(classes, self.train_rows, rng) if classed else None
-        views = self.views if self.graph == "mv-hash" and self.combine == "ranks" else 1
-        worths, degrees = [], np.zeros(len(vectors), np.int64)
-        for columns in self._columns(vectors.shape[1], views, rng):
-            graph = self.build(vectors, classes, rng, columns)
+        shown = _sample(classes, self.train_rows, rng)
+        degrees = np.zeros(len(vectors), np.int64)
+        worths = []
+        for views in self._views(vectors.shape[1], rng):
+            graph = self.build(vectors, classes, rng, views)
             degrees += graph.degrees
-            attention, odds = _uniform(graph), np.ones(len(vectors))
-            if classed:
-                small = graph
-                if shown is not None:
-                    small = self.build(vectors[shown], classes[shown], rng, columns)
-                there = slice(None) if shown is None else shown
-                fitted = fit(vectors[there], classes[there], small, self, rng)
-                attention, probabilities = attention_of(vectors, graph, fitted.layers)
-                odds = probabilities[np.arange(len(vectors)), classes]
-            rule = self.aggregation if classed or self.aggregation != "confidence" else "sum"
-            worths.append(importance(attention, graph, rule) if rule != "confidence" else odds)
-        return (_settle(worths[0]) if views == 1 else _mean_rank(worths)), degrees
+            if classes.max() == 0:  # nothing to learn: the same attention to all
+                rule = "sum" if self.aggregation == "confidence" else self.aggregation
+                worths.append(importance(1 / (graph.degrees[graph.receivers] + 1), graph, rule))
+                continue
+            X, y, small = vectors[shown], classes[shown], graph
+            if len(X) < len(vectors):
+                small = self.build(X, y, rng, views)
+            fitted = fit(X, y, small, self, rng)
+            attention, odds = attention_of(vectors, graph, fitted.layers)
+            if self.aggregation == "confidence":
+                worths.append(odds[np.arange(len(vectors)), classes])
+            else:
+                worths.append(importance(attention, graph, self.aggregation))
+        return (_settle(worths[0]) if len(worths) == 1 else _mean_rank(worths)), degrees
 
-    def _columns(self, dimensions: int, views: int, rng: np.random.Generator) -> list[Rows | None]:
-        """Give the columns that each network's graph is built on; None: all, or many views'."""
-        if views == 1:
-            return [None]
-        return [_half(dimensions, rng) for _ in range(views)]
+    def _views(self, dimensions: int, rng: np.random.Generator) -> list[list[Columns]]:
+        """Give, for every network, the columns of each view that its graph is built on."""
+        if self.graph != "mv-hash":
+            return [[slice(None)]]
+        count = min(dimensions, max(2, dimensions // 2))
+        halves: list[Columns] = [
+            np.sort(rng.choice(dimensions, count, replace=False)) for _ in range(self.views)
+        ]
+        return [[half] for half in halves] if self.combine == "ranks" else [halves]
 
     def build(
         self,
         vectors: NDArray[np.float32],
         classes: Rows,
         rng: np.random.Generator,
-        columns: Rows | None = None,
+        views: Sequence[Columns] = (slice(None),),
     ) -> Graph:
-        """Build the graph that the knobs ask for; a view's, where its columns are given."""
+        """Build the graph that the knobs ask for.
+
+        Parameters
+        ----------
+        vectors : ndarray of float32, shape (n, d)
+            With columns scaled to [0, 1].
+        classes : ndarray of int64, shape (n,)
+        rng : numpy.random.Generator
+        views : sequence
+            The columns that rows are compared on; the edges of several views are joined.
+        """
         rule = Rule(self.similarity, self.percentile, self.neighbours)
-        rows = len(vectors)
         if self.graph == "knn":
             return edges.nearest_graph(vectors, rule)
-        if self.graph == "mv-hash":
-            halves = (
-                [columns]
-                if columns is not None
-                else [_half(vectors.shape[1], rng) for _ in range(self.views)]
-            )
-            seen = [np.ascontiguousarray(vectors[:, half]) for half in halves]
-        else:
-            seen = [vectors]
         mask = 0.5 if self.graph == "chunk" else 0.0
         found = [
             pair
-            for view in seen
-            for parts in self._parts(view, classes, rng)
-            for pair in edges.pairs_of_parts(view, parts, rule, mask=mask, rng=rng)
+            for seen in (np.ascontiguousarray(vectors[:, columns]) for columns in views)
+            for parts in self._parts(seen, classes, rng)
+            for pair in edges.pairs_of_parts(seen, parts, rule, mask=mask, rng=rng)
         ]
-        return edges.join(found, rows)
+        return edges.join(found, len(vectors))
 
     def _parts(
         self, vectors: NDArray[np.float32], classes: Rows, rng: np.random.Generator
@@ -372,9 +378,9 @@ def importance(attention: Floats, graph: Graph, rule: Aggregation = "sum") -> Fl
     [1.5, 0.25, 0.25, 0.25]
     """
     rows = graph.rows
-    total = np.bincount(graph.senders, attention, minlength=rows)
+    total = np.bincount(graph.senders, attention, minlength=rows).astype(np.float64)
     if rule == "mean":
-        return total / np.maximum(np.bincount(graph.senders, minlength=rows), 1)
+        return np.asarray(total / np.maximum(np.bincount(graph.senders, minlength=rows), 1))
     if rule == "max":
         largest = np.zeros(rows)
         np.maximum.at(largest, graph.senders, attention)
@@ -438,24 +444,13 @@ def _classes_of(pool: Pool) -> Rows:
     return numbers
 
 
-def _sample(classes: Rows, size: int, rng: np.random.Generator) -> Rows | None:
-    """Draw rows to learn from, of every class its share; None: all."""
+def _sample(classes: Rows, size: int, rng: np.random.Generator) -> Rows | slice:
+    """Draw rows to learn from, of every class its share and at least one."""
+    sizes = np.bincount(classes)
+    size = max(size, len(sizes))
     if len(classes) <= size:
-        return None
-    counts = quotas(np.bincount(classes), size)
-    return np.sort(best_of_classes(rng.random(len(classes)), classes, counts))
-
-
-def _half(dimensions: int, rng: np.random.Generator) -> Rows:
-    """Draw half of the columns, at least two where there are two."""
-    count = min(dimensions, max(2, dimensions // 2))
-    return np.sort(rng.choice(dimensions, count, replace=False))
-
-
-def _uniform(graph: Graph) -> Floats:
-    """Give the same attention to all neighbours and the row itself."""
-    shares: Floats = 1 / (graph.degrees[graph.receivers] + 1)
-    return shares
+        return slice(None)
+    return np.sort(best_of_classes(rng.random(len(classes)), classes, quotas(sizes, size)))
 
 
 def _settle(worth: Floats) -> Floats:
