@@ -34,6 +34,8 @@ class Scorer(registry.Method):
     room: ClassVar[str] = "score"
     needs: ClassVar[tuple[str, ...]] = ()
     """Of ``text``, ``embeddings``, ``groups`` (a label, or a source)."""
+    slow: ClassVar[bool] = False
+    """Whether the contract checks use a tiny pool."""
 
     def score(
         self, pool: Pool, rng: np.random.Generator, engine: Engine, progress: Progress
