@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from samplewise.errors import BudgetError, InputError, UsageError
-from samplewise.files import PART, atomic_path, atomic_write, file_hash
+from samplewise.files import PART, atomic_folder, atomic_path, atomic_write, file_hash
 from samplewise.rng import generator, seed_of
 
 
@@ -94,6 +94,33 @@ def test_none_is_fresh_and_global_state_is_left_alone() -> None:
 def test_what_is_no_seed_is_refused(rng: Any) -> None:
     with pytest.raises(UsageError, match="rng is"):
         generator(rng)
+
+
+def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
+    def fail(temporary: Path) -> None:
+        (temporary / "note.txt").write_text("part")
+        raise KeyError
+
+    with pytest.raises(KeyError), atomic_folder(tmp_path / "notes") as temporary:
+        fail(temporary)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_who_make_a_folder_the_first_stays(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "notes") as slow:
+        (slow / "note.txt").write_text("second")
+        with atomic_folder(tmp_path / "notes") as fast:
+            (fast / "note.txt").write_text("first")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+    assert (tmp_path / "notes" / "note.txt").read_text() == "first"
+
+
+def test_a_folder_that_cannot_be_put_in_its_place_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("a file")
+    with pytest.raises(OSError), atomic_folder(tmp_path / "notes"):
+        pass
+    assert (tmp_path / "notes").read_text() == "a file"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 # --- errors -----------------------------------------------------------------------------------

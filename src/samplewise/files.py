@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["PART", "atomic_path", "atomic_write", "file_hash"]
+__all__ = ["PART", "atomic_folder", "atomic_path", "atomic_write", "file_hash"]
 
 PART = ".part"  # what the name of an unfinished file ends with
 
@@ -41,6 +42,39 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give a temporary folder; when the block ends well, sync its files and rename it to `path`.
+
+    Where another process has made `path` meanwhile, that one stays. If the block raises, the
+    temporary folder is removed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     with atomic_folder(Path(home) / "notes") as temporary:
+    ...         _ = (temporary / "note.txt").write_text("whole")
+    ...     (Path(home) / "notes" / "note.txt").read_text()
+    'whole'
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PART}")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for part in (*temporary.rglob("*"), temporary):
+            _sync(part)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> None:

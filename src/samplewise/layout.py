@@ -99,6 +99,36 @@ class Layout:
             self._score(row),
         )
 
+    def exchange(self, row: Mapping[str, Any]) -> tuple[str, str]:
+        r"""Split one row into its prompt and its response.
+
+        The response is the last field of the text, and the prompt all before it; where the text is
+        one conversation, the response is its last turn. Either may be empty.
+
+        Raises
+        ------
+        Rejection
+            If the row has one part only, or a field is of the wrong type.
+
+        Examples
+        --------
+        >>> Layout(text=("question", "answer")).exchange({"question": "1 + 1?", "answer": "2"})
+        ('1 + 1?', '2')
+        >>> Layout(text=("turns",)).exchange({"turns": ["Hi.", "Hello.", "1 + 1?", "2"]})
+        ('Hi.\nHello.\n1 + 1?', '2')
+        """
+        *before, last = self.text
+        value = row.get(last)
+        if not before:
+            turns = [] if value is None or isinstance(value, str) else _turns(value, last)
+            if len(turns) < 2:
+                raise Rejection("has one part, not a prompt and a response", last)
+            return "\n".join(turn for turn in turns[:-1] if turn), turns[-1]
+        if last in self.optional:
+            raise Rejection("is part of the prompt, and no field holds the response", last)
+        prompt = [_text(row.get(field), field) for field in before]
+        return "\n".join(part for part in prompt if part), _text(value, last)
+
     def _score(self, row: Mapping[str, Any]) -> float:
         if self.score is None:
             return math.nan
@@ -221,8 +251,19 @@ def _category(value: Any, field: str) -> str | None:
     raise Rejection(f"is a {type(value).__name__}, not a name", field)
 
 
+def _text(value: Any, field: str) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return _spoken(value, field)
+
+
 def _spoken(value: Any, field: str, depth: int = 0) -> str:
-    """Join the turns of a conversation: strings, or mappings that hold what was said."""
+    """Join the turns of a conversation."""
+    return "\n".join(turn for turn in _turns(value, field, depth) if turn)
+
+
+def _turns(value: Any, field: str, depth: int = 0) -> list[str]:
+    """Give the turns of a conversation: strings, or mappings that hold what was said."""
     if not isinstance(value, (list, tuple)):
         raise Rejection(f"is a {type(value).__name__}, not text", field)
     if depth > _DEEP:
@@ -237,4 +278,4 @@ def _spoken(value: Any, field: str, depth: int = 0) -> str:
         if said is not None and not isinstance(said, str):
             raise Rejection(f"holds a {type(said).__name__} where a turn's text should be", field)
         turns.append(said or "")
-    return "\n".join(turn for turn in turns if turn)
+    return turns

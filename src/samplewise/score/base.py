@@ -33,7 +33,8 @@ class Scorer(registry.Method):
 
     room: ClassVar[str] = "score"
     needs: ClassVar[tuple[str, ...]] = ()
-    """Of ``text``, ``embeddings``, ``groups`` (a label, or a source)."""
+    """Of ``text``, ``response`` (a prompt and a response), ``embeddings``, ``groups`` (a label or a
+    source)."""
     slow: ClassVar[bool] = False
     """Whether a score takes a heavy model: the contract checks then use a dozen rows."""
 

@@ -67,6 +67,7 @@ class ClassPrototypes(Selector):
     restarts: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for knob in ("iterations", "restarts"):
             value = getattr(self, knob)
             if value < 1:

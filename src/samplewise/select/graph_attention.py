@@ -179,6 +179,7 @@ class GraphAttention(Selector):
     train_rows: int = 1_024
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for knob, words in _WORDS.items():
             self._refuse(knob, getattr(self, knob) not in words, f"give {' or '.join(words)}")
         for knob, (low, high) in _WHOLE.items():

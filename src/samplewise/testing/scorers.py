@@ -86,7 +86,7 @@ def check_names(method: Scorer) -> None:
 def check_scores(method: Scorer) -> None:
     """Check that it gives one finite number a row, and copes with a pool of one row."""
     for rows in (1, _FEW) if method.slow else (1, 2, _FEW, _ROWS):
-        _well_formed(method, sample_pool(rows))
+        _well_formed(method, _pool(method, rows))
 
 
 def check_same_seed(method: Scorer) -> None:
@@ -163,7 +163,8 @@ def check_duplicates(method: Scorer) -> None:
     """Check that it copes with rows that are all the same, and of one class."""
     rows = _FEW if method.slow else 40
     vectors = np.ones((rows, 5), np.float32)
-    _well_formed(method, Pool.from_arrays(vectors, ["a"] * rows, ["same text"] * rows))
+    pool = Pool.from_arrays(vectors, ["a"] * rows, ["same text"] * rows, np.zeros(rows))
+    _well_formed(method, _answered(pool) if "response" in method.needs else pool)
 
 
 def check_memory(method: Scorer) -> None:
@@ -183,6 +184,9 @@ def check_needs(method: Scorer) -> None:
     if "text" in method.needs:
         with _refused(method, "text"):
             _score(method, sample_pool(_FEW, without=["text"]))
+    if "response" in method.needs:
+        with _refused(method, "response"):
+            _score(method, sample_pool(_FEW))
     if "groups" in method.needs:
         with _refused(method, "label"):
             _score(method, sample_pool(_FEW, without=["groups"]))
@@ -194,7 +198,7 @@ def check_needs(method: Scorer) -> None:
 
 def check_bad_requests(method: Scorer) -> None:
     """Check that it refuses knobs it does not have, and a seed that is none."""
-    pool = sample_pool(_FEW)
+    pool = _pool(method, _FEW)
     with _refused(method, "knob"):
         score(pool, method, no_such_knob=1)
     with _refused(method, "rng"):
@@ -217,8 +221,28 @@ class _refused:  # noqa: N801 - reads as a word in a with statement
         return True
 
 
-def _pool(method: Scorer) -> Pool:
-    return sample_pool(_FEW if method.slow else _ROWS)
+def _pool(method: Scorer, rows: int | None = None) -> Pool:
+    pool = sample_pool(rows or (_FEW if method.slow else _ROWS))
+    return _answered(pool) if "response" in method.needs else pool
+
+
+def _answered(pool: Pool) -> Pool:
+    """Give the pool's rows a response each; the text that they had becomes the prompt."""
+    assert pool.embeddings is not None
+    assert pool.label is not None
+    assert pool.score is not None
+    rows = [
+        {"prompt": text, "response": f"answer {row % 3}", "label": label, "score": score}
+        for row, (text, label, score) in enumerate(
+            zip(
+                pool.texts(np.arange(len(pool))),
+                [pool.label.names[code] for code in pool.label.codes],
+                pool.score.tolist(),
+                strict=True,
+            )
+        )
+    ]
+    return Pool.from_rows(rows).with_embeddings(pool.embeddings)
 
 
 def _score(method: Scorer, pool: Pool, engine: Engine | None = None) -> Floats:
