@@ -59,6 +59,7 @@ class ByImportance(Selector):
     with_score: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.floor < np.inf:
             raise UsageError(
                 f"{self.name}: knob 'floor' is {self.floor}",
