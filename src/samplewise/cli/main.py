@@ -67,6 +67,7 @@ def select(
     label: Annotated[str | None, typer.Option(help="Label field.")] = None,
     source: Annotated[str | None, typer.Option(help="Source field.")] = None,
     score: Annotated[str | None, typer.Option(help="Score field; higher is better.")] = None,
+    tags: Annotated[str | None, typer.Option(help="Field of a list of tags, or of a,b;c.")] = None,
     embed: Annotated[
         str,
         typer.Option(
@@ -108,6 +109,7 @@ def select(
         label=label,
         source=source,
         score=score,
+        tags=tags,
         embed=embed,
         embed_url=embed_url,
         outcome=outcome,

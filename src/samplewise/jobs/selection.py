@@ -49,7 +49,7 @@ class SelectJob:
         Knobs of the method; text is read as the knob's type.
     rng : int
         The seed.
-    text, label, source, score : str, optional
+    text, label, source, score, tags : str, optional
         Fields of a row, where they are not to be found by themselves.
     embed : str
         ``"builtin"``, ``"sentence-transformers:MODEL"``, ``"endpoint:MODEL"``, a ``.npy`` file
@@ -71,6 +71,7 @@ class SelectJob:
     label: str | None = None
     source: str | None = None
     score: str | None = None
+    tags: str | None = None
     embed: str = "builtin"
     embed_url: str | None = None
     outcome: str | None = None
@@ -191,6 +192,7 @@ def _select(
             label=job.label,
             source=job.source,
             score=job.score,
+            tags=job.tags,
             strict=job.strict,
             cache=store,
             engine=engine,
