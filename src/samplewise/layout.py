@@ -1,16 +1,17 @@
-"""Which fields of a row hold its text, label, source and score."""
+"""Which fields of a row hold its text, label, source, score and tags."""
 
 from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from samplewise.errors import InputError
 
-__all__ = ["Layout", "Rejection", "find_layout"]
+__all__ = ["Layout", "Rejection", "Values", "find_layout", "read_tags"]
 
 # Each layout is a tuple of slots; a slot is the names a field may have. A slot that ends in None
 # may be missing. The first layout that fits the most rows of the sample wins.
@@ -26,8 +27,14 @@ _SPOKEN = ("content", "value", "text")
 _LABELS = ("label", "labels", "category")
 _SOURCES = ("source", "dataset", "subset")
 _SCORES = ("score", "quality", "reward")
-_NAMES = (str, bool, numbers.Number)  # what a label or a source may be
+_TAGS = ("tags",)
+_NAMES = (str, bool, numbers.Number)  # what a label, a source or a tag may be
+_TAG = (str, type(None))  # what a list holds that is taken for tags unasked
+_BETWEEN_TAGS = re.compile("[,;]")
 _DEEP = 8  # a turn nested deeper than this is no conversation
+
+Values = tuple[str, str | None, str | None, float, list[str] | None]
+"""Text, label, source, score and tags of a row."""
 
 
 class Rejection(Exception):  # noqa: N818 - not an error: the row is set aside, the run goes on
@@ -53,6 +60,8 @@ class Layout:
         Fields of the label, the source and the score, where the pool has them.
     score_required : bool
         Whether a row without a finite score is set aside (so when the user named the field).
+    tags : str or None
+        Field of the tags, where the pool has them.
     """
 
     text: tuple[str, ...] = ()
@@ -61,15 +70,16 @@ class Layout:
     source: str | None = None
     score: str | None = None
     score_required: bool = False
+    tags: str | None = None
 
     @property
     def fields(self) -> list[str]:
         """All fields that are read."""
-        named = (*self.text, self.label, self.source, self.score)
+        named = (*self.text, self.label, self.source, self.score, self.tags)
         return list(dict.fromkeys(field for field in named if field))
 
-    def read(self, row: Mapping[str, Any]) -> tuple[str, str | None, str | None, float]:
-        r"""Read (text, label, source, score) from one row; a missing score is NaN.
+    def read(self, row: Mapping[str, Any]) -> Values:
+        r"""Read (text, label, source, score, tags) from one row; a missing score is NaN.
 
         Raises
         ------
@@ -78,9 +88,9 @@ class Layout:
 
         Examples
         --------
-        >>> layout = Layout(text=("question", "answer"), score="score")
-        >>> layout.read({"question": "1 + 1?", "answer": "2", "score": 0.5})
-        ('1 + 1?\n2', None, None, 0.5)
+        >>> layout = Layout(text=("question", "answer"), score="score", tags="tags")
+        >>> layout.read({"question": "1 + 1?", "answer": "2", "score": 0.5, "tags": "maths; sum"})
+        ('1 + 1?\n2', None, None, 0.5, ['maths', 'sum'])
         """
         parts = []
         for field in self.text:
@@ -97,6 +107,7 @@ class Layout:
             _category(row.get(self.label), self.label) if self.label else None,
             _category(row.get(self.source), self.source) if self.source else None,
             self._score(row),
+            read_tags(row.get(self.tags), self.tags) if self.tags else None,
         )
 
     def exchange(self, row: Mapping[str, Any]) -> tuple[str, str]:
@@ -152,6 +163,7 @@ def find_layout(
     label: str | None = None,
     source: str | None = None,
     score: str | None = None,
+    tags: str | None = None,
 ) -> Layout:
     """Find the layout of a pool from some of its rows; what the user names is taken as it is.
 
@@ -163,7 +175,7 @@ def find_layout(
         What to call them in an error.
     text : str, optional
         Comma-separated fields that make the text.
-    label, source, score : str, optional
+    label, source, score, tags : str, optional
         Their fields.
 
     Raises
@@ -178,7 +190,7 @@ def find_layout(
     """
     named = [part.strip() for part in text.split(",")] if text else []
     present = {field for row in rows for field in row}
-    for field in [*named, label, source, score]:
+    for field in [*named, label, source, score, tags]:
         if field and rows and field not in present:
             raise InputError(
                 "no such field in the first rows",
@@ -210,6 +222,7 @@ def find_layout(
         source or _first(_SOURCES, present - _unnamed(rows)),
         score or _first(_SCORES, present),
         score_required=score is not None,
+        tags=tags or _first(_TAGS, present - _untagged(rows)),
     )
 
 
@@ -241,6 +254,45 @@ def _unnamed(rows: Sequence[Mapping[str, Any]]) -> set[str]:
         for field, value in row.items()
         if value is not None and not isinstance(value, _NAMES)
     }
+
+
+def _untagged(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Find the fields that hold something other than tags in some row."""
+    return {
+        field
+        for row in rows
+        for field in _TAGS
+        if (value := row.get(field)) is not None
+        and not isinstance(value, str)
+        and not (isinstance(value, (list, tuple)) and all(isinstance(tag, _TAG) for tag in value))
+    }
+
+
+def read_tags(value: Any, field: str) -> list[str] | None:
+    """Read a list of names, or one text with commas or semicolons; None for no tag at all.
+
+    Raises
+    ------
+    Rejection
+        If it is neither.
+
+    Examples
+    --------
+    >>> read_tags("maths, sums; maths", "tags"), read_tags(["a, b"], "tags"), read_tags([], "tags")
+    (['maths', 'sums'], ['a, b'], None)
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = _BETWEEN_TAGS.split(value)
+    if not isinstance(value, (list, tuple)):
+        raise Rejection(f"is a {type(value).__name__}, not a list of tags", field)
+    given = [tag for tag in value if tag is not None]
+    for tag in given:
+        if not isinstance(tag, _NAMES):
+            raise Rejection(f"holds a {type(tag).__name__} where a tag should be", field)
+    names = dict.fromkeys(str(tag).strip() for tag in given)
+    return [name for name in names if name] or None
 
 
 def _category(value: Any, field: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What can be drawn from: rows with text, label, source, score and, when needed, embeddings.
+"""What can be drawn from: rows with text, label, source, score, tags and, if needed, vectors.
 
 A pool read from files keeps its rows on disk, in shards of about 16 MB, and only their small
 columns in memory; a pool made from rows in memory keeps them there. Both answer alike.
@@ -43,12 +43,12 @@ from samplewise.shards import VERSION, Mapper, load_shard, store_parts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Category", "Pool", "load_vectors"]
+__all__ = ["Category", "Pool", "Tags", "load_vectors"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Vectors: TypeAlias = NDArray[np.float32]
 
-_SMALL = ("line", "label", "source", "score")
+_SMALL = ("line", "label", "source", "score", "tags")
 _SUFFIXES = {"jsonl": ".jsonl", "json": ".json", "csv": ".csv", "npy": ".npy"}
 
 
@@ -81,6 +81,56 @@ class Category:
         return len(self.codes)
 
 
+@dataclass(frozen=True)
+class Tags:
+    """A column of sets of names, coded: row i's are those of `codes[starts[i] : starts[i + 1]]`.
+
+    Parameters
+    ----------
+    codes : ndarray of int32, shape (m,)
+    starts : ndarray of int64, shape (n + 1,)
+    names : list of str
+
+    Examples
+    --------
+    >>> tags = Tags.of([["maths", "sums"], None, ["sums"]])
+    >>> tags[0], tags[1], tags.codes.tolist(), tags.starts.tolist()
+    (['maths', 'sums'], [], [0, 1, 1], [0, 2, 2, 3])
+    """
+
+    codes: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    names: list[str]
+
+    @classmethod
+    def of(cls, values: Any) -> Tags | None:
+        """Code a column of lists of strings, by order of first appearance; None if all are empty.
+
+        Parameters
+        ----------
+        values : list or Arrow column of lists of str
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not isinstance(values, pa.ChunkedArray):
+            values = pa.chunked_array([pa.array(values, type=pa.list_(pa.string()))])
+        lengths = pc.list_value_length(values).fill_null(0).to_numpy()
+        if not lengths.any():
+            return None
+        coded = pc.list_flatten(values).combine_chunks().dictionary_encode()
+        codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        return cls(codes, starts, coded.dictionary.to_pylist())
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, row: int) -> list[str]:
+        codes = self.codes[self.starts[row] : self.starts[row + 1]]
+        return [self.names[code] for code in codes.tolist()]
+
+
 class _TemporaryFolder:
     """A folder that goes when the last pool that reads from it goes."""
 
@@ -105,6 +155,8 @@ class Pool:
         Coded columns, where the rows have them.
     score : ndarray of float64, shape (n,), or None
         NaN where a row has none.
+    tags : Tags or None
+        Names of what each row is about, where the rows have them.
     line : ndarray of int64, shape (n,)
         Line (or table row) of each row in its file, from 1.
     file : Category or None
@@ -131,6 +183,7 @@ class Pool:
     label: Category | None = None
     source: Category | None = None
     score: Floats | None = None
+    tags: Tags | None = None
     line: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     file: Category | None = None
     rejected: list[Rejected] = field(default_factory=list)
@@ -151,6 +204,7 @@ class Pool:
         label: str | None = None,
         source: str | None = None,
         score: str | None = None,
+        tags: str | None = None,
         strict: bool = False,
         cache: str | Path | None = None,
         engine: Mapper | None = None,
@@ -167,6 +221,8 @@ class Pool:
             Comma-separated fields that make a row's text. Found by itself for the usual layouts.
         label, source, score : str, optional
             Their fields. With `score` named, a row without a finite score is set aside.
+        tags : str, optional
+            Field of the tags: a list of names, or one text with commas or semicolons.
         strict : bool, default False
             Whether a row that cannot be read stops the reading.
         cache : str or Path, optional
@@ -190,7 +246,13 @@ class Pool:
             return cls.from_arrays(load_vectors(path), name=str(path))
         parts = plan(path)
         layout = find_layout(
-            first_rows(parts), name=str(path), text=text, label=label, source=source, score=score
+            first_rows(parts),
+            name=str(path),
+            text=text,
+            label=label,
+            source=source,
+            score=score,
+            tags=tags,
         )
         files = dict.fromkeys(part.path for part in parts)
         hashes = [_hash_of(file) for file in files]
@@ -214,7 +276,9 @@ class Pool:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]], **fields: str | None) -> Pool:
-        """Make a pool from mappings; `fields` are `text`, `label`, `source`, `score` as in `read`.
+        """Make a pool from mappings; `fields` are `text`, `label`, `source`, `score`, `tags`.
+
+        They are as in `read`.
 
         Raises
         ------
@@ -261,6 +325,7 @@ class Pool:
         text: Sequence[str] | None = None,
         score: ArrayLike | None = None,
         *,
+        tags: Sequence[Sequence[str] | str | None] | None = None,
         name: str = "arrays",
     ) -> Pool:
         """Make a pool from arrays.
@@ -273,6 +338,8 @@ class Pool:
             Labels.
         text : sequence of str, optional
         score : array_like, shape (n,), optional
+        tags : sequence, length n, optional
+            Of each row: a list of names, or one text with commas or semicolons.
 
         Raises
         ------
@@ -282,9 +349,9 @@ class Pool:
         import pyarrow as pa
 
         vectors = None if X is None else _as_vectors(X, name)
-        columns = {"text": text, "label": y, "score": score}
+        columns: dict[str, Any] = {"text": text, "label": y, "score": score, "tags": tags}
         given = {key: value for key, value in columns.items() if value is not None}
-        lengths = {key: len(value) for key, value in given.items()}  # type: ignore[arg-type]
+        lengths = {key: len(value) for key, value in given.items()}
         if vectors is not None:
             lengths["X"] = len(vectors)
         if len(set(lengths.values())) != 1:
@@ -302,13 +369,17 @@ class Pool:
                 line=np.arange(1, len(vectors) + 1),
                 embeddings=vectors,
             )._checked()
-        table = _arrow_of(
-            lambda: pa.table({key: np.asarray(value) for key, value in given.items()}), name
-        )
+        if tags is not None:
+            given["tags"] = _arrow_of(lambda: pa.array(list(tags)), name)
+        arrays = {
+            key: value if key == "tags" else np.asarray(value) for key, value in given.items()
+        }
+        table = _arrow_of(lambda: pa.table(arrays), name)
         layout = Layout(
             ("text",) if text is not None else (),
             label="label" if y is not None else None,
             score="score" if score is not None else None,
+            tags="tags" if tags is not None else None,
         )
         pool = cls._in_memory(name, "table", layout, tabulate(table, layout, name))
         return pool if vectors is None else pool.with_embeddings(vectors, name)
@@ -499,6 +570,7 @@ class Pool:
             label=Category.of(small.column("label")),
             source=Category.of(small.column("source")),
             score=_scores(small),
+            tags=Tags.of(small.column("tags")),
             line=small.column("line").to_numpy() + np.repeat(lines, sizes),
             file=Category(codes, list(names)),
             rejected=rejected,
@@ -522,6 +594,7 @@ class Pool:
             label=Category.of(shard.table.column("label")),
             source=Category.of(shard.table.column("source")),
             score=_scores(shard.table),
+            tags=Tags.of(shard.table.column("tags")),
             line=shard.table.column("line").to_numpy(),
             rejected=shard.rejected,
             shards=(shard.table,),

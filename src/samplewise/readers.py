@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from samplewise.errors import InputError
-from samplewise.layout import Layout, Rejection
+from samplewise.layout import Layout, Rejection, Values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +43,7 @@ __all__ = [
     "valid",
 ]
 
-COLUMNS = ("row", "line", "text", "label", "source", "score")
+COLUMNS = ("row", "line", "text", "label", "source", "score", "tags")
 SHARD_BYTES = 16 << 20  # about how many bytes of rows a shard holds
 MAX_ROW_BYTES = 64 << 20  # a longer row is set aside: no text is that long, a broken file is
 KINDS = {
@@ -93,7 +93,7 @@ class Rejected:
 
 @dataclass
 class Shard:
-    """Rows read: a table with the columns `row`, `line`, `text`, `label`, `source`, `score`.
+    """Rows read: a table with the columns `COLUMNS`.
 
     `row` is the row as it was read: its bytes, or a struct of its columns. `line` counts from 1
     within the part; `last_line` is the last line (or table row) the shard covers.
@@ -306,7 +306,7 @@ class _Batch:
         self.row = row
         self.raws: list[bytes] = []
         self.lines: list[int] = []
-        self.values: list[tuple[str, str | None, str | None, float]] = []
+        self.values: list[Values] = []
         self.rejected: list[Rejected] = []
 
     def add(self, line: int, raw: bytes, record: dict[str, Any] | Rejection | None) -> None:
@@ -331,7 +331,7 @@ class _Batch:
     def finish(self) -> Shard:
         import pyarrow as pa
 
-        columns = list(zip(*self.values, strict=True)) or [()] * 4
+        columns = list(zip(*self.values, strict=True)) or [()] * 5
         table = pa.table(
             {
                 "row": pa.array(self.raws, type=pa.binary()),
@@ -340,6 +340,7 @@ class _Batch:
                 "label": pa.array(columns[1], type=pa.string()),
                 "source": pa.array(columns[2], type=pa.string()),
                 "score": pa.array(columns[3], type=pa.float64()),
+                "tags": pa.array(columns[4], type=pa.list_(pa.string())),
             }
         )
         return Shard(table, self.rejected, self.last_line)

@@ -76,6 +76,7 @@ def select(
     target: Annotated[
         str | None, typer.Option(help="Rows like those that the chosen ones are for.")
     ] = None,
+    tags: Annotated[str | None, typer.Option(help="Field of a list of tags, or of a,b;c.")] = None,
     embed: Annotated[
         str,
         typer.Option(
@@ -119,6 +120,7 @@ def select(
         score=score,
         score_knobs=_knobs(score_knobs or [], "--score-set"),
         target=target,
+        tags=tags,
         embed=embed,
         embed_url=embed_url,
         outcome=outcome,

@@ -53,7 +53,7 @@ class SelectJob:
         Knobs of the method; text is read as the knob's type.
     rng : int
         The seed.
-    text, label, source, score : str, optional
+    text, label, source, score, tags : str, optional
         Fields of a row, where they are not to be found by themselves. `score` may also be
         ``"method:NAME"``, a scorer that works one out, or a ``.npy`` file with one a row.
     score_knobs : mapping of str to value
@@ -82,6 +82,7 @@ class SelectJob:
     score: str | None = None
     score_knobs: Mapping[str, Any] = field(default_factory=dict)
     target: str | None = None
+    tags: str | None = None
     embed: str = "builtin"
     embed_url: str | None = None
     outcome: str | None = None
@@ -225,6 +226,7 @@ def _read(
             label=job.label,
             source=job.source,
             score=None if scorer or from_file else score,
+            tags=job.tags,
             strict=job.strict,
             **where,
         )

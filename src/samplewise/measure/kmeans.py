@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from samplewise.rng import seed_of
 from samplewise.shards import Mapper
 
-__all__ = ["Clustering", "kmeans", "silhouette"]
+__all__ = ["Clustering", "kmeans", "nearest", "silhouette"]
 
 _BLOCK = 16_384  # rows assigned by one call
 _SAMPLE = 256  # rows a centroid is trained on, as faiss does by default
@@ -89,12 +89,31 @@ def kmeans(
     )
     trainer.train(vectors)
     centroids = np.asarray(trainer.centroids, dtype=np.float32).reshape(k, -1)
-    blocks = list(engine.map(functools.partial(_assign, centroids), _blocks(vectors)))
-    return Clustering(
-        np.concatenate([labels for labels, _ in blocks]),
-        centroids,
-        np.concatenate([distances for _, distances in blocks]),
-    )
+    labels, distances = nearest(vectors, centroids, 1, engine=engine)
+    return Clustering(labels[:, 0], centroids, distances[:, 0])
+
+
+def nearest(
+    vectors: NDArray[np.float32], centroids: NDArray[np.float32], count: int, *, engine: Mapper
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Find the `count` centroids nearest to each vector, 1 <= count <= k; the nearest is first.
+
+    Returns
+    -------
+    labels : ndarray of int32, shape (n, count)
+    distances : ndarray of float32, shape (n, count)
+        Squared.
+
+    Examples
+    --------
+    >>> from samplewise.engine.local import LocalEngine
+    >>> points, centroids = np.array([[0.0], [5]], "f4"), np.array([[1.0], [4], [9]], "f4")
+    >>> nearest(points, centroids, 2, engine=LocalEngine())[0].tolist()
+    [[0, 1], [1, 0]]
+    """
+    blocks = list(engine.map(functools.partial(_assign, centroids, count), _blocks(vectors)))
+    labels, distances = zip(*blocks, strict=True)
+    return np.concatenate(labels), np.concatenate(distances)
 
 
 def silhouette(
@@ -173,15 +192,15 @@ def _blocks(vectors: NDArray[np.float32]) -> list[_Block]:
 
 
 def _assign(
-    centroids: NDArray[np.float32], block: _Block
+    centroids: NDArray[np.float32], count: int, block: _Block
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Give the nearest centroid of each row, and the squared distance to it."""
+    """Give the nearest centroids of each row, and the squared distances to them."""
     import faiss
 
     index = faiss.IndexFlatL2(centroids.shape[1])
     index.add(centroids)
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
-    distances, labels = index.search(np.ascontiguousarray(block.load()), 1)
+    distances, labels = index.search(np.ascontiguousarray(block.load()), count)
     faiss.omp_set_num_threads(threads)
-    return labels[:, 0].astype(np.int32), np.maximum(distances[:, 0], 0)
+    return labels.astype(np.int32), np.maximum(distances, 0)

@@ -93,7 +93,7 @@ def sample_pool(rows: int = _ROWS, dimensions: int = 8, *, without: Sequence[str
     columns: dict[str, Any] = {
         "text": [f"row {row} of blob {blob}" for row, blob in enumerate(owner.tolist())],
         "groups": [f"blob {blob}" for blob in owner.tolist()],
-        "score": rng.normal(size=rows),
+        "score": np.exp(rng.normal(size=rows)),
     }
     for column in without:
         columns.pop(column, None)
