@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from samplewise.errors import SamplewiseError, UsageError
+from samplewise.cli import compare
+from samplewise.cli.options import Json, Out, settings
+from samplewise.errors import SamplewiseError
 
 __all__ = ["app", "main"]
 
@@ -20,8 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Out = Annotated[Path, typer.Option("--out", help="Run folder; made new.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+app.add_typer(compare.app, name="compare")
 
 
 def main() -> None:
@@ -102,7 +103,7 @@ def select(
         pool=pool,
         budget=budget,
         method=method,
-        knobs=_knobs(knobs or []),
+        knobs=settings(knobs or []),
         rng=rng,
         text=text,
         label=label,
@@ -141,6 +142,9 @@ def rerun(
 
     with bars() as progress:
         record = jobs.rerun(folder, out, progress=progress)
+    if "methods" in record and not as_json:
+        compare.show(record, json.loads((out / "report.json").read_bytes()))
+        return
     _tell(record, out, as_json)
 
 
@@ -193,13 +197,6 @@ def _describe(cls: Any) -> dict[str, Any]:
         "cost": cls.cost,
         "knobs": cls().settings(),
     }
-
-
-def _knobs(pairs: list[str]) -> dict[str, str]:
-    for pair in pairs:
-        if "=" not in pair:
-            raise UsageError(f"--set {pair}", mend="write --set NAME=VALUE")
-    return {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _tell(record: dict[str, Any], out: Path, as_json: bool) -> None:
