@@ -349,9 +349,8 @@ def run_compare(
             comparison = _compare(contest, pool, workers, folder.ledger, progress)
         with folder.stage("report"):
             comparison._write_figures(folder.path)
-            folder.note(**_facts(job, comparison))
-            render(folder.path)
         folder.note(**_facts(job, comparison))
+        render(folder.path)
         folder.finish()
         return folder.record
 
