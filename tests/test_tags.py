@@ -145,3 +145,13 @@ def test_a_run_takes_the_tags(tmp_path: Path) -> None:
     assert scores.column("tags").to_pylist()[3] == "algebra; even"
     chosen = (tmp_path / "run" / "selected.jsonl").read_text().splitlines()
     assert len({json.loads(line)["topics"] for line in chosen}) == 5
+
+
+def test_a_subset_keeps_the_tags_of_its_rows():
+    lists = [["a", "b"], None, ["c"], ["b", "d", "a"], []]
+    rows = [{"text": str(i), "tags": tags} for i, tags in enumerate(lists)]
+    pool = Pool.from_rows(rows)
+    part = pool.subset([0, 1, 3])
+    assert [set(part.tags[i]) for i in range(3)] == [{"a", "b"}, set(), {"a", "b", "d"}]
+    assert set(part.tags.names) == {"a", "b", "d"}
+    assert pool.subset([1, 4]).tags is None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from samplewise.budget import Budget
+    from samplewise.jobs.comparison import Comparison, compare
     from samplewise.ledger import Ledger
     from samplewise.pool import Pool
     from samplewise.registry import make as method
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Budget",
+    "Comparison",
     "Ledger",
     "Pool",
     "Selection",
     "__version__",
+    "compare",
     "method",
     "methods",
     "score",
@@ -35,9 +38,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Budget": ("budget", "Budget"),
+    "Comparison": ("jobs.comparison", "Comparison"),
     "Ledger": ("ledger", "Ledger"),
     "Pool": ("pool", "Pool"),
     "Selection": ("select.base", "Selection"),
+    "compare": ("jobs.comparison", "compare"),
     "method": ("registry", "make"),
     "methods": ("registry", "methods"),
     "score": ("score.base", "score"),

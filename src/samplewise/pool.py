@@ -80,6 +80,15 @@ class Category:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def subset(self, rows: NDArray[np.int64]) -> Category | None:
+        """Give the column of some rows, with the names they use; None if none of them has one."""
+        used, codes = np.unique(self.codes[rows], return_inverse=True)
+        nameless = int(np.searchsorted(used, 0))  # 1 where -1 is among the codes
+        if nameless == len(used):
+            return None
+        names = [self.names[code] for code in used[nameless:].tolist()]
+        return Category((codes - nameless).astype(np.int32), names)
+
 
 @dataclass(frozen=True)
 class Tags:
@@ -122,6 +131,18 @@ class Tags:
         codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int32)
         starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         return cls(codes, starts, coded.dictionary.to_pylist())
+
+    def subset(self, rows: NDArray[np.int64]) -> Tags | None:
+        """Give the column of some rows, with the names they use; None if none of them has one."""
+        lengths = (self.starts[1:] - self.starts[:-1])[rows]
+        ends = np.cumsum(lengths)
+        if not len(ends) or not ends[-1]:
+            return None
+        # The place of each row's first code, less how many codes stand before it in the result.
+        shift = np.repeat(self.starts[:-1][rows] - (ends - lengths), lengths)
+        used, codes = np.unique(self.codes[np.arange(ends[-1]) + shift], return_inverse=True)
+        starts = np.concatenate([[0], ends]).astype(np.int64)
+        return Tags(codes.astype(np.int32), starts, [self.names[code] for code in used.tolist()])
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -167,6 +188,8 @@ class Pool:
         One vector a row, perhaps memory-mapped.
     target : Pool or None
         Rows of what the chosen rows are for, where the user has some.
+    picked : ndarray of int64, shape (n,), or None
+        Of a subset: the place of each of its rows in the pool that was read.
 
     Examples
     --------
@@ -192,6 +215,7 @@ class Pool:
     shards: tuple[Path | pa.Table, ...] = ()
     starts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
     keeper: _TemporaryFolder | None = None
+    picked: NDArray[np.int64] | None = None
 
     # --- making one ---------------------------------------------------------------------------
 
@@ -454,6 +478,52 @@ class Pool:
             raise InputError(f"is {score[row]} for this row", file=file, line=line, field=name)
         return dataclasses.replace(self, score=score)
 
+    def subset(self, indices: ArrayLike) -> Pool:
+        """Give a pool of some of the rows; the rows themselves stay where they are.
+
+        Parameters
+        ----------
+        indices : array_like of int
+            The rows, each once, in any order; the subset holds them in input order. Where row i of
+            it stands in the pool that was read, `picked[i]` says.
+
+        Returns
+        -------
+        Pool
+            With the labels, sources, scores, vectors and texts of its rows, and the same target.
+
+        Raises
+        ------
+        UsageError
+            If no row is named, one twice, or one that is not in the pool.
+
+        Examples
+        --------
+        >>> pool = Pool.from_rows([{"text": "red"}, {"text": "green"}, {"text": "blue"}])
+        >>> part = pool.subset([2, 0])
+        >>> part.texts([0, 1]), part.picked.tolist()
+        (['red', 'blue'], [0, 2])
+        """
+        rows = np.sort(self._places(indices))
+        if not len(rows) or (rows[1:] == rows[:-1]).any():
+            what = "names a row twice" if len(rows) else "names no row"
+            raise UsageError(f"the subset {what}", mend="name one row or more, each once")
+        picked, vectors = self._stored(rows), self.embeddings
+        return dataclasses.replace(
+            self,
+            length=len(rows),
+            fingerprint=_hash("subset", self.fingerprint, picked.data),
+            label=None if self.label is None else self.label.subset(rows),
+            source=None if self.source is None else self.source.subset(rows),
+            score=None if self.score is None else _some(self.score[rows]),
+            tags=None if self.tags is None else self.tags.subset(rows),
+            line=self.line[rows],
+            file=None if self.file is None else Category(self.file.codes[rows], self.file.names),
+            rejected=[],
+            embeddings=None if vectors is None else np.asarray(vectors[rows]),
+            picked=picked,
+        )
+
     @property
     def classes(self) -> Category | None:
         """The label of every row; where the rows have none, their source."""
@@ -471,8 +541,21 @@ class Pool:
 
     def batches(self, *columns: str) -> Iterator[pa.Table]:
         """Yield the pool shard by shard, with the named columns (all by default)."""
-        for shard in self.shards:
-            yield load_shard(shard, columns or COLUMNS)
+        for shard, local in zip(self.shards, self.rows_of_shards(), strict=True):
+            table = load_shard(shard, columns or COLUMNS)
+            if local is None:
+                yield table
+            elif len(local):
+                yield table.take(local)
+
+    def rows_of_shards(self) -> Iterator[NDArray[np.int64] | None]:
+        """Yield, for each shard, which of its rows the pool holds; None where that is all."""
+        if self.picked is None:
+            yield from [None] * len(self.shards)
+            return
+        bounds = np.searchsorted(self.picked, self.starts)
+        for shard, (low, high) in enumerate(itertools.pairwise(bounds)):
+            yield self.picked[low:high] - self.starts[shard]
 
     def texts(self, indices: ArrayLike) -> list[str]:
         """Give the texts of some rows, in the order asked."""
@@ -520,9 +603,9 @@ class Pool:
                 with temporary.open("wb") as stream:
                     np.save(stream, self.embeddings[order])
             elif self.kind in _SUFFIXES:
-                self._write_records(order, temporary)
+                self._write_records(self._stored(order), temporary)
             else:
-                self._write_table(order, temporary)
+                self._write_table(self._stored(order), temporary)
         return path
 
     # --- inside -------------------------------------------------------------------------------
@@ -631,8 +714,12 @@ class Pool:
             )
         return places.astype(np.int64)
 
+    def _stored(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Turn rows of this pool into rows of its shards."""
+        return rows if self.picked is None else self.picked[rows]
+
     def _take(self, column: str, indices: ArrayLike) -> list[Any]:
-        wanted = self._places(indices)
+        wanted = self._stored(self._places(indices))
         if not self.shards:
             raise UsageError(f"{self.name} holds vectors alone: its rows have no {column}")
         owner = np.searchsorted(self.starts, wanted, side="right") - 1
@@ -646,7 +733,7 @@ class Pool:
         return found
 
     def _taken_rows(self, order: NDArray[np.int64]) -> Iterator[pa.ChunkedArray]:
-        """Yield the `row` column of the ordered indices, a shard at a time."""
+        """Yield the `row` column of the ordered rows of the shards, a shard at a time."""
         bounds = np.searchsorted(order, self.starts)
         for shard, (low, high) in enumerate(itertools.pairwise(bounds)):
             if high > low:
@@ -681,7 +768,11 @@ class Pool:
 
 
 def _scores(table: pa.Table) -> Floats | None:
-    score: Floats = table.column("score").to_numpy().astype(np.float64)
+    return _some(table.column("score").to_numpy().astype(np.float64))
+
+
+def _some(score: Floats) -> Floats | None:
+    """Give the scores, or None where no row has one."""
     return None if np.isnan(score).all() else score
 
 

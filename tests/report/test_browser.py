@@ -4,7 +4,9 @@ import os
 import shutil
 
 import pytest
+from method_cases import report_of, write_contest
 from playwright.sync_api import sync_playwright
+from report_cases import HOSTILE
 
 from samplewise.report import render
 
@@ -71,5 +73,31 @@ def test_a_narrow_screen_does_not_scroll_sideways(browser, run_folder):
     page = browser.new_page(viewport={"width": 390, "height": 800})
     page.goto(render(run_folder).as_uri())
     page.wait_for_selector("#map svg.main-svg")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_on_methods_opens_cleanly(browser, tmp_path, scheme):
+    means = {f"good {HOSTILE}": 0.9, "fair": 0.7, "poor": 0.3, "random": 0.5}
+    url = render(write_contest(tmp_path / "run", report_of(means, most=8))).as_uri()
+    page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
+    errors, requests = [], []
+    page.on("console", lambda message: errors.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(url)
+    page.wait_for_selector("#picture svg.main-svg .scatterlayer .point", state="attached")
+    assert page.locator("#picture .errorbars path.xerror").count() == 4
+    bar = page.locator("#picture .errorbars path.xerror").first
+    assert bar.evaluate("path => getComputedStyle(path).stroke").startswith("rgb(")
+    assert page.locator("#methods tbody tr").count() == 4
+    assert page.locator("#saved").is_visible()
+    page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+    assert errors == []
+    assert requests == [url]
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_timeout(300)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.close()

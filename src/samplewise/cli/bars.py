@@ -31,7 +31,9 @@ class _Rate(ProgressColumn):
         seconds = task.finished_time or task.elapsed
         if not seconds or task.total is None or not task.completed:
             return Text("")
-        return Text(f"{task.completed / seconds:,.0f} {task.fields['unit']}/s")
+        rate = task.completed / seconds
+        # A slow rate needs its decimals.
+        return Text(f"{rate:{',.0f' if rate >= 10 else '.2g'}} {task.fields['unit']}/s")
 
 
 class Bars:

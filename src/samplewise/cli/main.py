@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from samplewise.errors import SamplewiseError, UsageError
+from samplewise.cli import compare
+from samplewise.cli.options import Json, Out, settings
+from samplewise.errors import SamplewiseError
 
 __all__ = ["app", "main"]
 
@@ -20,8 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Out = Annotated[Path, typer.Option("--out", help="Run folder; made new.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+app.add_typer(compare.app, name="compare")
 
 
 def main() -> None:
@@ -112,13 +113,13 @@ def select(
         pool=pool,
         budget=budget,
         method=method,
-        knobs=_knobs(knobs or []),
+        knobs=settings(knobs or []),
         rng=rng,
         text=text,
         label=label,
         source=source,
         score=score,
-        score_knobs=_knobs(score_knobs or [], "--score-set"),
+        score_knobs=settings(score_knobs or [], option="--score-set"),
         target=target,
         tags=tags,
         embed=embed,
@@ -154,6 +155,9 @@ def rerun(
 
     with bars() as progress:
         record = jobs.rerun(folder, out, progress=progress)
+    if "methods" in record and not as_json:
+        compare.show(record, json.loads((out / "report.json").read_bytes()))
+        return
     _tell(record, out, as_json)
 
 
@@ -206,13 +210,6 @@ def _describe(cls: Any) -> dict[str, Any]:
         "cost": cls.cost,
         "knobs": cls().settings(),
     }
-
-
-def _knobs(pairs: list[str], option: str = "--set") -> dict[str, str]:
-    for pair in pairs:
-        if "=" not in pair:
-            raise UsageError(f"{option} {pair}", mend=f"write {option} NAME=VALUE")
-    return {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _tell(record: dict[str, Any], out: Path, as_json: bool) -> None:

@@ -147,21 +147,31 @@ def count_tokens(pool: Pool, engine: Engine) -> NDArray[np.int64]:
 
 
 def _items(pool: Pool) -> list[Any]:
-    """Cut the pool into what one call takes: a shard's path, or a slice of a table in memory."""
+    """Cut the pool into what one call takes.
+
+    That is the path of a shard, with those of its rows that a subset holds, or a slice of a table
+    in memory.
+    """
     items: list[Any] = []
-    for shard in pool.shards:
+    for shard, local in zip(pool.shards, pool.rows_of_shards(), strict=True):
+        if local is not None and not len(local):
+            continue
         if isinstance(shard, Path):
-            items.append(shard)
+            items.append((shard, local))
         else:
             text = shard.select(["text"])
+            text = text if local is None else text.take(local)
             items += [
-                text.slice(start, _MEMORY_ROWS) for start in range(0, text.num_rows, _MEMORY_ROWS)
+                (text.slice(start, _MEMORY_ROWS), None)
+                for start in range(0, text.num_rows, _MEMORY_ROWS)
             ]
     return items
 
 
 def _texts(item: Any) -> list[str]:
-    texts: list[str] = load_shard(item, ("text",)).column("text").to_pylist()
+    shard, local = item
+    column = load_shard(shard, ("text",)).column("text")
+    texts: list[str] = (column if local is None else column.take(local)).to_pylist()
     return texts
 
 

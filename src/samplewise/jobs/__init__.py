@@ -1,5 +1,17 @@
 """What a command does from its input to its report, in a run folder that can be resumed."""
 
+from samplewise.jobs.comparison import CompareJob, Comparison, compare, run_compare
+from samplewise.jobs.proxies import Figure, Proxy
 from samplewise.jobs.selection import SelectJob, rerun, run_select
 
-__all__ = ["SelectJob", "rerun", "run_select"]
+__all__ = [
+    "CompareJob",
+    "Comparison",
+    "Figure",
+    "Proxy",
+    "SelectJob",
+    "compare",
+    "rerun",
+    "run_compare",
+    "run_select",
+]

@@ -158,7 +158,13 @@ def rerun(run: str | Path, out: str | Path, *, progress: Progress | None = None)
         If `run` is no run folder, or its input is no longer what it was.
     """
     record = read_run(run)
-    again = run_select(SelectJob(**record["arguments"]), out, progress=progress)
+    arguments = record["arguments"]
+    if "methods" in arguments:
+        from samplewise.jobs.comparison import CompareJob, run_compare
+
+        again = run_compare(CompareJob(**arguments), out, progress=progress)
+    else:
+        again = run_select(SelectJob(**arguments), out, progress=progress)
     if record["state"] == "done" and record["input"]["hash"] != again["input"]["hash"]:
         raise InputError(
             "has changed since the first run, so the result may differ too",

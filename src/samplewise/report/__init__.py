@@ -1,6 +1,7 @@
 """One self-contained HTML file from a run."""
 
-from samplewise.report.render import render
+from samplewise.report.methods import Run, summarise_methods
+from samplewise.report.render import render, render_page
 from samplewise.report.selection import summarise
 
-__all__ = ["render", "summarise"]
+__all__ = ["Run", "render", "render_page", "summarise", "summarise_methods"]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import html
 import itertools
+from collections.abc import Mapping
 from typing import Any
+
+from samplewise.report.methods import draw_methods
 
 __all__ = ["all_of"]
 
@@ -12,12 +15,13 @@ __all__ = ["all_of"]
 _CHOSEN, _POOL = "@chosen", "@pool"
 
 
-def all_of(report: dict[str, Any]) -> dict[str, Any]:
+def all_of(report: Mapping[str, Any]) -> dict[str, Any]:
     """Make every picture that the report has the figures for."""
     made = {
         "map": _map(report.get("map")),
         "scores": _scores(report.get("scores")),
         "rounds": _rounds(report.get("rounds")),
+        "methods": draw_methods(report),
     }
     return {name: figure for name, figure in made.items() if figure}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from samplewise.report import figures
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render"]
+__all__ = ["render", "render_page"]
 
 _REJECTED = 100  # rows shown of those set aside
 
@@ -26,7 +27,8 @@ def render(folder: str | Path) -> Path:
     Parameters
     ----------
     folder : str or Path
-        With ``run.json``, ``report.json`` (what `summarise` gave) and perhaps ``rejected.jsonl``.
+        With ``run.json``, ``report.json`` (what `summarise` or `summarise_methods` gave) and
+        perhaps ``rejected.jsonl``.
 
     Returns
     -------
@@ -40,24 +42,43 @@ def render(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     run, report = _load(folder / "run.json"), _load(folder / "report.json")
-    count, rejected = _rejected(folder / "rejected.jsonl")
+    path = folder / "report.html"
+    atomic_write(path, render_page(run, report, _rejected(folder / "rejected.jsonl")))
+    return path
+
+
+def render_page(
+    run: Mapping[str, Any],
+    report: Mapping[str, Any],
+    rejected: tuple[int, list[dict[str, Any]]] = (0, []),
+) -> str:
+    """Give the page of a report, on one selection or on several methods.
+
+    Parameters
+    ----------
+    run : mapping
+        What ``run.json`` holds; what is missing is left out.
+    report : mapping
+        What `summarise` or `summarise_methods` gave.
+    rejected : (int, list of dict)
+        How many rows were set aside, and the first of them.
+    """
     drawn = figures.all_of(report)
-    page = (
+    template = "methods.html.j2" if report.get("kind") == "methods" else "selection.html.j2"
+    page: str = (
         _environment()
-        .get_template("selection.html.j2")
+        .get_template(template)
         .render(
             run=run,
             report=report,
-            rejected=rejected,
-            rejected_count=count,
+            rejected=rejected[1],
+            rejected_count=rejected[0],
             figures=_script_json(drawn),
             drawn=drawn,
             plotly=_plotly() if drawn else "",
         )
     )
-    path = folder / "report.html"
-    atomic_write(path, page)
-    return path
+    return page
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -125,7 +146,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(figure=_figure, count=_count, percent=_percent, seconds=_seconds)
+    environment.filters.update(
+        figure=_figure, signed=_signed, count=_count, percent=_percent, seconds=_seconds
+    )
     environment.globals["strip"] = _strip
     return environment
 
@@ -139,6 +162,12 @@ def _figure(value: Any) -> str:
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _signed(value: Any) -> str:
+    """Write a difference with its sign."""
+    text = _figure(value)
+    return f"+{text}" if isinstance(value, (int, float)) and value > 0 else text
 
 
 def _count(value: Any) -> str:

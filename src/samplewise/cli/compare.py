@@ -1,0 +1,151 @@
+"""`samplewise compare`: several methods at equal cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from samplewise.cli.options import Json, Out, settings
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Compare methods at equal cost.", no_args_is_help=True)
+
+
+@app.callback()
+def compare() -> None:
+    """Compare methods at equal cost."""
+
+
+@app.command()
+def select(
+    pool: Annotated[str, typer.Argument(help="File or folder of rows, or a .npy of vectors.")],
+    out: Out,
+    methods: Annotated[
+        str,
+        typer.Option(help="Comma-separated: NAME or NAME:KNOB=VALUE. A random choice is added."),
+    ],
+    budget: Annotated[
+        str, typer.Option(help="What each may choose: 5%, 2000, '2000 rows' or '1M tokens'.")
+    ] = "5%",
+    seeds: Annotated[int, typer.Option(help="The most seeds a method gets.")] = 5,
+    proxy: Annotated[
+        str, typer.Option(help="What judges: probe, coverage or lm, or NAME:KNOB=VALUE.")
+    ] = "probe",
+    knobs: Annotated[
+        list[str] | None, typer.Option("--set", help="A knob of a method: METHOD.KNOB=VALUE.")
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option(help="Share of the rows that the proxy judges by.")
+    ] = 0.2,
+    elimination: Annotated[
+        bool, typer.Option(help="Whether methods that are clearly behind stop getting seeds.")
+    ] = True,
+    indifference: Annotated[
+        float, typer.Option(help="Difference in the main figure that does not matter.")
+    ] = 0.0,
+    alpha: Annotated[
+        float, typer.Option(help="Probability, at most, of losing the best method.")
+    ] = 0.05,
+    pooled: Annotated[
+        bool, typer.Option(help="Whether the values of all methods are taken to scatter alike.")
+    ] = True,
+    rng: Annotated[int, typer.Option(help="The seed of all seeds.")] = 0,
+    text: Annotated[str | None, typer.Option(help="Text fields, comma-separated.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label field.")] = None,
+    source: Annotated[str | None, typer.Option(help="Source field.")] = None,
+    score: Annotated[str | None, typer.Option(help="Score field; higher is better.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Rows like those that the chosen ones are for.")
+    ] = None,
+    embed: Annotated[
+        str,
+        typer.Option(
+            help="builtin, sentence-transformers:MODEL, endpoint:MODEL, FILE.npy or column:NAME."
+        ),
+    ] = "builtin",
+    embed_url: Annotated[
+        str | None, typer.Option(help="Address of an OpenAI-compatible endpoint.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Methods that run at the same time; one a core by default.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for rows and vectors; beside --out by default.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Take up a stopped run.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first row that cannot be read.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare methods that choose rows, beside a random choice, judged by a proxy over seeds.
+
+    Example: samplewise compare select pool.jsonl --methods kmeans-random,k-center --out run
+    """
+    from samplewise.cli.bars import bars
+    from samplewise.jobs import CompareJob, run_compare
+
+    job = CompareJob(
+        pool=pool,
+        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        budget=budget,
+        knobs=settings(knobs or [], "METHOD.KNOB=VALUE"),
+        proxy=proxy,
+        seeds=seeds,
+        held_out=held_out,
+        alpha=alpha,
+        indifference=indifference,
+        eliminate=elimination,
+        pooled=pooled,
+        rng=rng,
+        text=text,
+        label=label,
+        source=source,
+        score=score,
+        target=target,
+        embed=embed,
+        embed_url=embed_url,
+        strict=strict,
+    )
+    with bars() as progress:
+        record = run_compare(
+            job, out, resume=resume, cache=cache, workers=workers, progress=progress
+        )
+    report = json.loads((out / "report.json").read_bytes())
+    if as_json:
+        shown = {key: report[key] for key in ("verdict", "methods", "spent")}
+        typer.echo(json.dumps(record | shown | {"out": str(out)}, indent=2))
+        return
+    show(record, report)
+    typer.echo(f"values: {out / 'compare.parquet'}")
+    typer.echo(f"report: {out / 'report.html'}")
+
+
+def show(record: dict[str, Any], report: dict[str, Any]) -> None:
+    """Print the table and the verdict of a comparison."""
+    asked, spent = report["asked"], report["spent"]
+    lines = [("", asked["main"], "from random", "interval", "seeds", "to choose", "")]
+    for row in report["methods"]:
+        away = ("", "")
+        if row["difference"] is not None:
+            low, high = row["difference_low"], row["difference_high"]
+            away = f"{row['difference']:+.4g}", f"{low:+.4g} to {high:+.4g}"
+        end = f"behind {row['exit']['rival']}" if row["exit"] else ""
+        name, mean, cost = row["method"], f"{row['mean']:.4g}", f"{row['seconds']:.2g} s"
+        lines.append((name, mean, *away, f"{row['seeds']}", cost, end))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:-1], strict=True)]
+        typer.echo("  ".join([*cells, line[-1]]).rstrip())
+    typer.echo(f"\n{report['verdict']['text']}")
+    if spent["runs"] < spent["fixed"]:
+        typer.echo(
+            f"Early elimination: {spent['runs']} of {spent['fixed']} runs, "
+            f"{spent['saved']:.0%} saved"
+        )
+    typer.echo(f"({record['spent']['seconds']:.1f} s)")
