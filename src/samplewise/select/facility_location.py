@@ -34,7 +34,7 @@ from samplewise.select.base import Choice, Selector
 if TYPE_CHECKING:
     from samplewise.engine.base import Engine
 
-__all__ = ["FacilityLocation", "lazy_greedy"]
+__all__ = ["FacilityLocation", "directions", "lazy_greedy"]
 
 _BLOCK = 256  # rows looked at together
 _PRODUCTS = 2**20  # likenesses worked out at once
@@ -147,7 +147,7 @@ def lazy_greedy(
     >>> lazy_greedy(X, np.arange(3), 2)
     (array([0, 2]), array([2., 1.]))
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     m = len(vectors)
     quality = np.zeros(m) if quality is None else quality
@@ -205,11 +205,11 @@ class Cosine:
 
     def __init__(self, vectors: NDArray[np.float32], reference: NDArray[np.int64]) -> None:
         self.vectors = vectors
-        self.reference = _directions(vectors[reference])
+        self.reference = directions(vectors[reference])
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Give the likeness of rows, shape (len(rows), r)."""
-        found: NDArray[np.float32] = _directions(self.vectors[rows]) @ self.reference.T
+        found: NDArray[np.float32] = directions(self.vectors[rows]) @ self.reference.T
         return found
 
     def bounds(self, rows: NDArray[np.int64], served: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -219,7 +219,7 @@ class Cosine:
         which is half of sum z + sum |z|, and (sum |z|)^2 is at most r sum z^2; both sums follow
         from the reference rows' sums and moments alone. Close at the start, loose later.
         """
-        given = _directions(self.vectors[rows]).astype(np.float64)
+        given = directions(self.vectors[rows]).astype(np.float64)
         served64 = served.astype(np.float64)
         r = len(served)
         sums = given @ self.total - served64.sum()
@@ -366,7 +366,7 @@ class _Cover:
         return _Part(gains, counts, who, how)
 
 
-def _directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale vectors to length 1; a zero vector stays zero and is like no row."""
     # In float64, where no square of a float32 overflows or vanishes.
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
@@ -393,7 +393,7 @@ def _kernels() -> _Kernels:
         counts = np.empty(len(likeness), dtype=np.int64)
         for i in range(len(likeness)):
             line = likeness[i]
-            total, better = 0.0, 0
+            total, better = np.float64(0.0), np.int64(0)
             for start in range(0, len(served), 1024):
                 part, more = np.float32(0.0), np.int32(0)
                 for v in range(start, min(start + 1024, len(served))):
