@@ -6,10 +6,12 @@ import samplewise as sw
 from samplewise.engine.local import LocalEngine
 from samplewise.errors import UsageError
 from samplewise.select.clusters import (
+    KMeansDynamic,
     automatic_clusters,
     best_clusters,
     draw_repeating,
     draw_within,
+    dynamic_weights,
 )
 
 

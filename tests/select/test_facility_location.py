@@ -164,12 +164,28 @@ def test_bounds_are_never_below_the_gains(seed):
 def test_blocks_and_threads_change_nothing(monkeypatch):
     X = np.random.default_rng(0).normal(size=(900, 24)).astype(np.float32)
     monkeypatch.setattr(facility_location, "_PRODUCTS", 30_000)  # 33 rows a block
+    monkeypatch.setattr(facility_location, "_SHARE", 1)
     found = []
     for cores in (1, 5):
         monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: range(cores))
         found.append(lazy_greedy(X, np.arange(900), 90))
     assert found[0][0].tolist() == found[1][0].tolist()
     assert found[0][1].tolist() == found[1][1].tolist()
+
+
+@pytest.mark.parametrize("likeness", ["cosine", "nearness"])
+def test_all_gains_are_brought_up_to_date_exactly(likeness, monkeypatch):
+    X = np.random.default_rng(0).normal(size=(700, 24)).astype(np.float32)
+    expected = lazy_greedy(X, np.arange(700), 30, likeness=likeness)
+    monkeypatch.setattr(facility_location, "_KEPT_BYTES", 0)  # so that it never fits
+    refreshed, refresh = [], facility_location._Cover.refresh
+    monkeypatch.setattr(
+        facility_location._Cover, "refresh", lambda self: refreshed.append(1) or refresh(self)
+    )
+    indices, gains = lazy_greedy(X, np.arange(700), 30, likeness=likeness)
+    assert len(refreshed) > 15
+    assert indices.tolist() == expected[0].tolist()
+    np.testing.assert_allclose(gains, expected[1], rtol=1e-4)
 
 
 def test_where_not_all_can_be_kept_the_rest_is_worked_out_anew(monkeypatch):

@@ -96,7 +96,9 @@ def test_gradients_are_probabilities_less_the_truth():
     rng = np.random.default_rng(0)
     found = probe_gradients(pool.embeddings, y, 2.0, 200, rng)(np.arange(120))
     model = LogisticRegression(C=2.0, max_iter=200).fit(pool.embeddings, y)
-    np.testing.assert_allclose(found, model.predict_proba(pool.embeddings) - np.eye(3)[y], atol=1e-3)
+    np.testing.assert_allclose(
+        found, model.predict_proba(pool.embeddings) - np.eye(3)[y], atol=1e-3
+    )
     np.testing.assert_allclose(found.sum(axis=1), 0, atol=1e-5)
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from samplewise.engine.blas import one_blas_thread
 from samplewise.engine.local import LocalEngine
 from samplewise.errors import InputError, UsageError
 from samplewise.pool import Pool
@@ -40,8 +41,7 @@ Unit = Literal["words", "characters"]
 _THRESHOLDS = {"text": 0.8, "embedding": 0.95}
 _TEXTS = 4_096  # texts held at once
 _BLOCK = 1_024  # vectors compared with as many others at once
-# Missing a duplicate is worse than checking a pair too many: what is found is checked exactly.
-_WEIGHTS = (0.1, 0.9)
+_MISSED = 0.01  # part of the pairs at the threshold that may be missed
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ def near_duplicates(
 
     Two rows are linked if their similarity is `threshold` or more; a group is what links hold
     together. By text, a link is missed with the odds of MinHash: at b bands of r permutations,
-    (1 - s^r)^b for a similarity of s; what is found is checked, so that no link is false.
+    (1 - s^r)^b for a similarity of s, and r is such that this is at most 1% at the threshold. What
+    is found is checked, so that no link is false.
 
     Parameters
     ----------
@@ -302,6 +303,8 @@ def link_sets(sets: Sets, threshold: float, permutations: int, seed: int) -> NDA
     prints = kernels.fingerprints(*sets)
     _, first, same = np.unique(prints, return_index=True, return_inverse=True)
     parent[:] = first[same]
+    if threshold == 1:
+        return parent
     first.sort()
     for keys in band_keys(sets, first, threshold, permutations, seed):
         order = np.argsort(keys, kind="stable")
@@ -316,27 +319,40 @@ def band_keys(
 
     Two sets of similarity s share the key of a band of r hashes with probability s^r.
     """
-    MinHash, MinHashLSH = _datasketch()
-    index = MinHashLSH(threshold=threshold, num_perm=permutations, weights=_WEIGHTS)
+    b, r = bands_for(threshold, permutations)
     lists = (sets.values[sets.starts[i] : sets.starts[i + 1]].tolist() for i in which.tolist())
-    hashes = MinHash.generator(lists, num_perm=permutations, seed=seed, hashfunc=int)
-    keys = np.zeros((index.b, len(which)), dtype=np.uint64)
+    hashes = _minhash().generator(lists, num_perm=permutations, seed=seed, hashfunc=int)
+    keys = np.empty((b, len(which)), dtype=np.uint64)
     for start in range(0, len(which), _TEXTS):
         part = slice(start, min(start + _TEXTS, len(which)))
         some = np.stack([next(hashes).hashvalues for _ in range(part.stop - start)])
-        keys[:, part] = _kernels().bands(some.astype(np.uint64), index.b, index.r)
+        keys[:, part] = _kernels().bands(some.astype(np.uint64), b, r)
     return keys
 
 
-def _datasketch() -> tuple[Any, Any]:
+def bands_for(threshold: float, permutations: int) -> tuple[int, int]:
+    """Choose bands and their length: as long as at most 1% of the pairs are missed.
+
+    Examples
+    --------
+    >>> bands_for(0.8, 128)
+    (21, 6)
+    """
+    r = 1
+    while (1 - threshold ** (r + 1)) ** (permutations // (r + 1)) <= _MISSED:
+        r += 1
+    return permutations // r, r
+
+
+def _minhash() -> Any:
     try:
-        from datasketch import MinHash, MinHashLSH  # type: ignore[import-untyped]
+        from datasketch import MinHash  # type: ignore[import-untyped]
     except ImportError as error:
         raise UsageError(
             "dedup needs datasketch to compare texts",
             mend="pip install 'samplewise[dedup]', or set by=embedding",
         ) from error
-    return MinHash, MinHashLSH
+    return MinHash
 
 
 # --- vectors --------------------------------------------------------------------------------------
@@ -347,13 +363,11 @@ def link_vectors(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.i
 
     A vector of zeros is linked to none.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
     parent = np.arange(len(vectors))
     starts = range(0, len(vectors), _BLOCK)
     # Two equal vectors have a cosine of 1 less what rounding takes off.
     limit = np.float32(threshold - 1e-6)
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         for start in starts:
             block = directions(vectors[start : start + _BLOCK])
             work = functools.partial(_close_pairs, vectors, block, start, limit)

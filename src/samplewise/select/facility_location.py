@@ -7,7 +7,9 @@ leaves lone outliers aside. With `alpha` above 0 quality counts too.
 
 A gain can only fall as rows are chosen, so one worked out earlier is an upper bound, and few rows
 are looked at again for each pick. As soon as little of the rows' likeness is still worth anything,
-that little is kept, and from then on no product of vectors is needed.
+that little is kept, and from then on no product of vectors is needed. Before that, where too many
+rows would have to be looked at again, all gains are brought up to date from the reference rows that
+the last picks serve better.
 
 Time O(n r d) for r reference rows, about twice; what follows is small beside it. Memory O(r d)
 beside the vectors, and up to 9 KB a row, 1 GB in all, for what is kept. All cores work, and the
@@ -17,8 +19,10 @@ Source: facility location, Minoux (1978) for the lazy greedy; with quality, arXi
 
 from __future__ import annotations
 
+import copy
 import functools
 import heapq
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -26,6 +30,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from samplewise.engine.blas import one_blas_thread
 from samplewise.engine.local import LocalEngine
 from samplewise.errors import UsageError
 from samplewise.pool import Pool
@@ -37,7 +42,9 @@ if TYPE_CHECKING:
 __all__ = ["FacilityLocation", "directions", "lazy_greedy"]
 
 _BLOCK = 256  # rows looked at together
-_PRODUCTS = 2**20  # likenesses worked out at once
+_PRODUCTS = 3 * 2**18  # likenesses worked out at once
+_SHARE = 2**24  # likenesses for which another thread is worth its memory
+_LOOK = 128  # rows looked at to tell whether there is room
 _KEPT_BYTES = 2**30  # the most that is kept of likenesses
 _KEPT_A_ROW = 1_536  # likenesses that are kept of a row, on average
 
@@ -147,13 +154,11 @@ def lazy_greedy(
     >>> lazy_greedy(X, np.arange(3), 2)
     (array([0, 2]), array([2., 1.]))
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
     m = len(vectors)
     quality = np.zeros(m) if quality is None else quality
     kind = Cosine if likeness == "cosine" else Nearness
     # The blocks run side by side, each on one thread: no sum depends on how many there are.
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         cover = _Cover(kind(vectors, reference), m, len(reference))
         return _greedy(cover, n, scale, quality)
 
@@ -164,30 +169,47 @@ def _greedy(
     m = len(quality)
     keys = np.full(m, -np.inf)  # minus the most that each row can still gain
     fresh = np.full(m, -1, dtype=np.int64)  # the step in which that was last its gain
+    free = np.ones(m, dtype=bool)
     indices, gains = np.empty(n, np.int64), np.empty(n)
     heap: list[tuple[float, int]] = []
+    eager = False  # whether looking again at single rows has shown to be no gain
+
     for step in range(n):
-        # In steps 0, 1, 2, 4, 8, ... all rows are looked at, until all that matters is kept.
-        if step & (step - 1) == 0 and not cover.complete:
+        if not cover.complete:
             if cover.fits():
                 keys, fresh[:] = -scale * cover.keep() - quality, step
-            else:
+                heap = _heap(keys, free)
+            elif eager:
+                keys, fresh[:] = -scale * cover.refresh() - quality, step
+                heap = _heap(keys, free)
+            elif step & (step - 1) == 0:  # in steps 0, 1, 2, 4, 8, ...
                 keys = np.maximum(keys, -scale * cover.bounds() - quality)
-            left = np.setdiff1d(np.arange(m), indices[:step], assume_unique=True)
-            # The heap's top is the largest bound, and of equal ones the lowest index.
-            heap = list(zip(keys[left].tolist(), left.tolist(), strict=True))
-            heapq.heapify(heap)
-        size = 4
+                heap = _heap(keys, free)
+        size, seen = 4, 0
         while fresh[heap[0][1]] != step:
+            if not cover.complete and 2 * seen > m * cover.changed():
+                eager = True
+                keys, fresh[:] = -scale * cover.refresh() - quality, step
+                heap = _heap(keys, free)
+                break
             stale = _pop_stale(heap, fresh, step, size)
+            seen += len(stale)
             keys[stale], fresh[stale] = -scale * cover.gains(stale) - quality[stale], step
             for entry in zip(keys[stale].tolist(), stale.tolist(), strict=True):
                 heapq.heappush(heap, entry)
             size = min(2 * size, 4 * _BLOCK)
         key, row = heapq.heappop(heap)
-        indices[step], gains[step] = row, -key
+        indices[step], gains[step], free[row] = row, -key, False
         cover.add(row)
     return indices, gains
+
+
+def _heap(keys: NDArray[np.float64], free: NDArray[np.bool_]) -> list[tuple[float, int]]:
+    """Put all rows that are free on a heap: on top the largest bound, of equals the lowest row."""
+    rows = np.flatnonzero(free)
+    heap = list(zip(keys[rows].tolist(), rows.tolist(), strict=True))
+    heapq.heapify(heap)
+    return heap
 
 
 def _pop_stale(
@@ -211,6 +233,12 @@ class Cosine:
         """Give the likeness of rows, shape (len(rows), r)."""
         found: NDArray[np.float32] = directions(self.vectors[rows]) @ self.reference.T
         return found
+
+    def only(self, which: NDArray[np.int64]) -> Cosine:
+        """Give the likeness to some of the reference rows."""
+        part = copy.copy(self)
+        part.reference = self.reference[which]
+        return part
 
     def bounds(self, rows: NDArray[np.int64], served: NDArray[np.float32]) -> NDArray[np.float64]:
         """Bound the gains from above without a product for every pair.
@@ -265,6 +293,12 @@ class Nearness:
         np.sqrt(found, out=found)
         return np.subtract(self.most, found, out=found)
 
+    def only(self, which: NDArray[np.int64]) -> Nearness:
+        """Give the likeness to some of the reference rows."""
+        part = copy.copy(self)
+        part.reference, part.squares = self.reference[which], self.squares[which]
+        return part
+
     def bounds(self, rows: NDArray[np.int64], served: NDArray[np.float32]) -> NDArray[np.float64]:
         """Bound the gains from above: nothing is known without a product."""
         return np.full(len(rows), np.inf)
@@ -291,17 +325,23 @@ class _Cover:
         self.count = np.zeros(m, dtype=np.int64)
         index = np.dtype(np.uint16 if r <= 2**16 else np.int32)
         self.who, self.how = np.empty(0, index), np.empty(0, np.float32)
-        # In a small pool, no more than a sixteenth of all pairs.
-        a_row = min(r, _KEPT_A_ROW, max(_BLOCK, m // 16))
+        # In a small pool, no more than one in 14 of all pairs.
+        a_row = min(r, _KEPT_A_ROW, max(_BLOCK, m // 14))
         self.room = int(min(m * a_row, _KEPT_BYTES // (index.itemsize + 4)))
         self.complete = False
+        cores = len(os.sched_getaffinity(0))
+        self.engine = LocalEngine(int(np.clip(m * r // _SHARE, 1, cores)))
+        # The gains at the last refresh, and how well each reference row was served then. None could
+        # be served better at the start: all gains are 0.
+        self.then = np.zeros(m)
+        self.at = np.full(r, np.inf, dtype=np.float32)
 
     def fits(self) -> bool:
         """Tell, from some rows, whether there is room to keep whom each row serves better."""
-        rows = np.unique(np.linspace(0, self.m - 1, _BLOCK).astype(np.int64))
+        rows = np.unique(np.linspace(0, self.m - 1, _LOOK).astype(np.int64))
         parts = self._parts(self._blocks(rows), keep=False)
         mean = np.concatenate([part.counts for part in parts]).mean()
-        return bool(1.05 * mean * self.m <= self.room or self.m * self.r <= self.room)
+        return bool(1.1 * mean * self.m <= self.room or self.m * self.r <= self.room)
 
     def keep(self) -> NDArray[np.float64]:
         """Work out by how much each row would raise the sum, and keep what later sums need."""
@@ -320,11 +360,39 @@ class _Cover:
         self.complete = bool((self.start >= 0).all())
         return found
 
+    def changed(self) -> float:
+        """Give the part of the reference rows that are better served than at the last refresh."""
+        return float((self.at != self.served).mean())
+
+    def refresh(self) -> NDArray[np.float64]:
+        """Work out by how much each row would raise the sum, from what it was at the last time.
+
+        Only reference rows that are better served since then make a difference.
+        """
+        which = np.flatnonzero(self.at != self.served)
+        work = functools.partial(
+            self._change, self.likeness.only(which), self.at[which], self.served[which]
+        )
+        blocks = self._blocks(np.arange(self.m))
+        self.then = self.then + np.concatenate(list(self.engine.map(work, blocks)))
+        self.at = self.served.copy()
+        return self.then
+
+    def _change(
+        self,
+        likeness: Cosine | Nearness,
+        before: NDArray[np.float32],
+        after: NDArray[np.float32],
+        rows: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = _kernels().change(likeness(rows), before, after)
+        return found
+
     def bounds(self) -> NDArray[np.float64]:
         """Give no less than each row would raise the sum by."""
         work = functools.partial(self.likeness.bounds, served=self.served)
         blocks = [np.arange(i, min(i + _BLOCK, self.m)) for i in range(0, self.m, _BLOCK)]
-        return np.concatenate(list(LocalEngine().map(work, blocks)))
+        return np.concatenate(list(self.engine.map(work, blocks)))
 
     def gains(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Work out by how much each of some rows would raise the sum."""
@@ -353,7 +421,7 @@ class _Cover:
 
     def _parts(self, blocks: list[NDArray[np.int64]], *, keep: bool) -> Iterator[_Part]:
         work = functools.partial(self._part, keep=keep)
-        return map(work, blocks) if len(blocks) == 1 else LocalEngine().map(work, blocks)
+        return map(work, blocks) if len(blocks) == 1 else self.engine.map(work, blocks)
 
     def _part(self, rows: NDArray[np.int64], *, keep: bool) -> _Part:
         likeness = self.likeness(rows)
@@ -376,6 +444,7 @@ def directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 class _Kernels(NamedTuple):
     gains: Callable[..., Any]
+    change: Callable[..., Any]
     keep: Callable[..., Any]
     kept: Callable[..., Any]
 
@@ -404,6 +473,19 @@ def _kernels() -> _Kernels:
                 better += more
             found[i], counts[i] = total, better
         return found, counts
+
+    @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+    def change(likeness, before, after):  # type: ignore[no-untyped-def]
+        """Sum by how much less each row adds than before."""
+        found = np.empty(len(likeness), dtype=np.float64)
+        for i in range(len(likeness)):
+            line = likeness[i]
+            total = 0.0
+            for v in range(len(after)):
+                now = max(line[v] - after[v], np.float32(0.0))
+                total += now - max(line[v] - before[v], np.float32(0.0))
+            found[i] = total
+        return found
 
     @numba.njit(nogil=True, cache=True)
     def keep(likeness, served, who, how):  # type: ignore[no-untyped-def] # numba infers the types
@@ -436,4 +518,4 @@ def _kernels() -> _Kernels:
             count[row] = left - first
         return found
 
-    return _Kernels(gains, keep, kept)
+    return _Kernels(gains, change, keep, kept)

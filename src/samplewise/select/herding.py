@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from samplewise.engine.blas import one_blas_thread
 from samplewise.errors import UsageError
 from samplewise.pool import Pool
 from samplewise.select.allocation import allocate
@@ -141,8 +142,6 @@ def herd(vectors: NDArray[np.float32], n: int) -> tuple[NDArray[np.int64], NDArr
     >>> herd(np.array([[-1.0], [2], [3], [0]], dtype=np.float32), 4)
     (array([2, 0, 1, 3]), array([2.        , 0.        , 0.33333333, 0.        ]))
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
     m = len(vectors)
     mean = vectors.mean(axis=0, dtype=np.float64)
     want, total = mean.copy(), np.zeros_like(mean)
@@ -151,7 +150,7 @@ def herd(vectors: NDArray[np.float32], n: int) -> tuple[NDArray[np.int64], NDArr
     starts = range(0, m, _BLOCK)
     workers = min(len(os.sched_getaffinity(0)), len(starts))
     # The blocks run side by side, each on one thread: no product depends on how many there are.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as threads:
+    with one_blas_thread(), ThreadPoolExecutor(workers) as threads:
         run = map if workers == 1 else threads.map
         for step in range(n):
             task = functools.partial(_best, vectors, free, want.astype(np.float32))

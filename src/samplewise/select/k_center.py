@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from samplewise.engine.blas import one_blas_thread
 from samplewise.engine.local import LocalEngine
 from samplewise.pool import Pool
 from samplewise.select.base import Choice, Selector
@@ -99,8 +100,6 @@ def farthest_first(
     >>> farthest_first(np.array([[0.0], [1], [5], [9]], dtype=np.float32), 3, first=0)
     (array([0, 3, 2]), array([0., 1., 0., 0.], dtype=float32))
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
     vectors = np.ascontiguousarray(vectors).view(np.ndarray)
     m = len(vectors)
     squares = np.full(m, np.inf, dtype=np.float32)  # -1 once a row is chosen
@@ -109,7 +108,7 @@ def farthest_first(
     middle = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     count, pick, size = 0, first, _FEW
     # Blocks run side by side, each on one thread: no distance depends on how many there are.
-    with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
         while True:
             found = _follow(vectors, squares, pick, size, n - count)
             indices[count : count + len(found)] = found
