@@ -6,10 +6,12 @@ import samplewise as sw
 from samplewise.engine.local import LocalEngine
 from samplewise.errors import UsageError
 from samplewise.select.clusters import (
+    KMeansDynamic,
     automatic_clusters,
     best_clusters,
     draw_repeating,
     draw_within,
+    dynamic_weights,
 )
 
 
@@ -177,3 +179,32 @@ def test_a_wrong_knob_is_named(knobs):
     pool, _ = blobs(score=np.zeros(100))
     with pytest.raises(UsageError, match=next(iter(knobs))):
         sw.select(pool, 5, "kmeans-quality", **knobs)
+
+
+def test_dynamic_rounds_follow_the_quality_just_drawn():
+    X, score = np.repeat(np.eye(3), 100, axis=0), np.repeat([0.0, 1.0, 3.0], 100)
+    pool = sw.Pool.from_arrays(X, score=score)
+    knobs = {"clusters": 3, "restarts": 5, "per_round": 4}
+    chosen = sw.select(pool, 48, "kmeans-dynamic", rng=0, **knobs).indices // 100
+    # First round 4, 4, 4; then by quality 0 : 4 : 12, so 0, 3, 9; then 0 : 3 : 27, ...
+    assert np.bincount(chosen[:12], minlength=3).tolist() == [4, 4, 4]
+    assert np.bincount(chosen[12:24], minlength=3).tolist() == [0, 3, 9]
+    assert np.bincount(chosen[24:36], minlength=3).tolist() == [0, 1, 11]
+
+
+def test_dynamic_weights_by_hand():
+    drawn = np.array([2, 2, 0])
+    found = dynamic_weights(np.ones(3), drawn, np.array([1.0, 3.0, 0.0]))
+    np.testing.assert_allclose(found, [1 / 6, 1 / 2, 1 / 3])
+    np.testing.assert_allclose(dynamic_weights(np.ones(3), drawn, np.zeros(3)), np.ones(3) / 3)
+
+
+def test_dynamic_with_one_quality_keeps_equal_shares():
+    X = np.repeat(np.eye(4), 50, axis=0)
+    pool = sw.Pool.from_arrays(X, score=np.full(200, 1e308))
+    knobs = {"clusters": 4, "restarts": 5, "per_round": 5}
+    chosen = sw.select(pool, 100, "kmeans-dynamic", rng=0, **knobs).indices
+    assert np.bincount(chosen // 50).tolist() == [25] * 4
+    assert KMeansDynamic().automatic(2_759) == 91
+    with pytest.raises(UsageError, match="per_round"):
+        KMeansDynamic(per_round=0)

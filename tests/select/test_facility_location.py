@@ -131,3 +131,69 @@ def test_no_matrix_of_all_pairs():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 6_000 * 6_000 * 4 / 5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nearness_picks_are_those_of_a_dense_greedy(seed):
+    X, _, n = random_pool(seed)
+    X = X + 100  # far from the origin
+    gap = np.linalg.norm(X[:, None].astype(np.float64) - X[None], axis=2)
+    chosen, gains = lazy_greedy(X, np.arange(len(X)), n, likeness="nearness")
+    served = np.full(len(X), -np.inf)
+    for step, row in enumerate(chosen):
+        gain = np.maximum(-gap, served[:, None]).sum(axis=0)
+        # The product that the distance comes from has seven digits, and a root halves them.
+        slack = 2e-3 * np.sqrt(len(X)) * gap.max()
+        assert gain[np.setdiff1d(np.arange(len(X)), chosen[:step])].max() <= gain[row] + slack
+        served = np.maximum(served, -gap[:, row])
+    assert (np.diff(gains) <= 1e-3).all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_bounds_are_never_below_the_gains(seed):
+    X, _, n = random_pool(seed)
+    rows = np.arange(len(X))
+    cosine = facility_location.Cosine(X, rows)
+    likeness, served = likeness_of(X), np.zeros(len(X))
+    for row in lazy_greedy(X, rows, min(n, 20))[0]:
+        gains = np.maximum(likeness - served[:, None], 0).sum(axis=0)
+        assert (cosine.bounds(rows, served.astype(np.float32)) >= gains - 1e-9).all()
+        served = np.maximum(served, likeness[:, row])
+
+
+def test_blocks_and_threads_change_nothing(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(900, 24)).astype(np.float32)
+    monkeypatch.setattr(facility_location, "_PRODUCTS", 30_000)  # 33 rows a block
+    monkeypatch.setattr(facility_location, "_SHARE", 1)
+    found = []
+    for cores in (1, 5):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: range(cores))
+        found.append(lazy_greedy(X, np.arange(900), 90))
+    assert found[0][0].tolist() == found[1][0].tolist()
+    assert found[0][1].tolist() == found[1][1].tolist()
+
+
+@pytest.mark.parametrize("likeness", ["cosine", "nearness"])
+def test_all_gains_are_brought_up_to_date_exactly(likeness, monkeypatch):
+    X = np.random.default_rng(0).normal(size=(700, 24)).astype(np.float32)
+    expected = lazy_greedy(X, np.arange(700), 30, likeness=likeness)
+    monkeypatch.setattr(facility_location, "_KEPT_BYTES", 0)  # so that it never fits
+    refreshed, refresh = [], facility_location._Cover.refresh
+    monkeypatch.setattr(
+        facility_location._Cover, "refresh", lambda self: refreshed.append(1) or refresh(self)
+    )
+    indices, gains = lazy_greedy(X, np.arange(700), 30, likeness=likeness)
+    assert len(refreshed) > 15
+    assert indices.tolist() == expected[0].tolist()
+    np.testing.assert_allclose(gains, expected[1], rtol=1e-4)
+
+
+def test_where_not_all_can_be_kept_the_rest_is_worked_out_anew(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(900, 24)).astype(np.float32)
+    expected = lazy_greedy(X, np.arange(900), 90)
+    # As if the rows looked at had shown that all fits, where there is room for a part.
+    monkeypatch.setattr(facility_location._Cover, "fits", lambda _: True)
+    monkeypatch.setattr(facility_location, "_KEPT_BYTES", 6 * 40_000)
+    indices, gains = lazy_greedy(X, np.arange(900), 90)
+    assert indices.tolist() == expected[0].tolist()
+    np.testing.assert_allclose(gains, expected[1], rtol=1e-5)

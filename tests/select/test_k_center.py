@@ -95,3 +95,23 @@ def test_speed():
     start = time.perf_counter()
     farthest_first(X, 500, 0)
     assert time.perf_counter() - start < 5  # 0.3 s on two cores; an n x n matrix takes minutes
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1, 3, 20]), st.sampled_from([1, 8, 50]))
+@settings(max_examples=40, deadline=None)
+def test_following_few_rows_changes_nothing(seed, few, block):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-2, 3, (120, 3)).astype(np.float32)
+    n, first = int(rng.integers(1, 121)), int(rng.integers(120))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(k_center, "_FEW", few)
+        patch.setattr(k_center, "_BLOCK", block)
+        indices, distances = farthest_first(X, n, first)
+    expected, nearest = brute_force(X, n, first)
+    assert indices.tolist() == expected
+    np.testing.assert_allclose(distances, nearest, rtol=1e-6)
+
+
+def test_squares_that_overflow_are_no_error():
+    X = np.array([[1e30, 0], [-1e30, 0], [0, 1], [0, 2]], dtype=np.float32)
+    assert sorted(farthest_first(X, 4, 2)[0].tolist()) == [0, 1, 2, 3]

@@ -5,9 +5,12 @@ from all those chosen before. The largest distance that remains is at most twice
 possible one. Use it to cover the whole pool, rare corners and all; where the corners are junk,
 it chooses the junk, and `facility-location` is the better choice.
 
-Time O(n b d) at worst, for b picks; memory O(n + b d). Many rows are passed over: by the triangle
-inequality a row cannot be nearer to the new pick than to its own, or a part of the dimensions
-shows that it is not.
+A distance can only fall as rows are chosen. So the next pick is found among the rows that were
+farthest when all were last looked at, for as long as one of them stays farther than all others
+were then; after that, all rows are compared with the new picks at once, by a matrix product, and
+exactly where its rounding leaves a doubt.
+
+Time O(n b d) for b picks, as products of matrices; memory O(n + b d).
 Source: T. F. Gonzalez (1985).
 """
 
@@ -16,13 +19,14 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from samplewise.engine.blas import one_blas_thread
+from samplewise.engine.local import LocalEngine
 from samplewise.pool import Pool
 from samplewise.select.base import Choice, Selector
 
@@ -31,7 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["KCenter", "farthest_first"]
 
-_PART = 2**19  # numbers below which a second thread costs more than it brings
+_BLOCK = 1_024  # rows compared with new picks at once
+_PART = 2**22  # multiplications below which a second thread costs more than it brings
+_FEW = 1_024  # rows that are followed from pick to pick, at least
 
 
 @dataclass(frozen=True)
@@ -95,63 +101,138 @@ def farthest_first(
     (array([0, 3, 2]), array([0., 1., 0., 0.], dtype=float32))
     """
     vectors = np.ascontiguousarray(vectors).view(np.ndarray)
-    m, d = vectors.shape
+    m = len(vectors)
     squares = np.full(m, np.inf, dtype=np.float32)  # -1 once a row is chosen
-    owner = np.zeros(m, dtype=np.int64)
-    centres = np.empty((n, d), dtype=np.float32)
     indices = np.empty(n, dtype=np.int64)
-    parts = min(len(os.sched_getaffinity(0)), 1 + vectors.size // _PART)
-    bounds = np.linspace(0, m, parts + 1).astype(np.int64)
-    update = _update()
-    pick = first
-    with ThreadPoolExecutor(parts) as threads:
-        run = map if parts == 1 else threads.map
-        for step in range(n):
-            indices[step], centres[step], squares[pick] = pick, vectors[pick], -1.0
-            gaps = np.square(centres[:step] - centres[step]).sum(axis=1)
-            task = functools.partial(update, vectors, centres[step], step, gaps, squares, owner)
-            found = list(run(task, bounds[:-1], bounds[1:]))
-            pick = max(found, key=lambda one: (squares[one], -one))
-            if squares[pick] <= 0:  # every row equals one that was chosen
-                rest = np.flatnonzero(squares >= 0)[: n - step - 1]
-                indices[step + 1 :] = rest
+    # Seen from the middle of all: the products then lose the fewest digits.
+    middle = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    count, pick, size = 0, first, _FEW
+    # Blocks run side by side, each on one thread: no distance depends on how many there are.
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
+        while True:
+            found = _follow(vectors, squares, pick, size, n - count)
+            indices[count : count + len(found)] = found
+            count += len(found)
+            _compare(vectors, squares, found, middle)
+            pick = int(squares.argmax())
+            if count == n or squares[pick] <= 0:
                 break
+            # Few picks for a look at all rows: follow more rows next time.
+            size = min(2 * size, m) if len(found) < 64 else size
+    indices[count:] = np.flatnonzero(squares >= 0)[: n - count]  # rows that equal chosen ones
     return indices, np.sqrt(squares.clip(min=0))
 
 
+def _follow(
+    vectors: NDArray[np.float32], squares: NDArray[np.float32], pick: int, size: int, most: int
+) -> NDArray[np.int64]:
+    """Choose `pick` and the rows after it that are known without a look at all rows."""
+    near, limit = _farthest(squares, size)
+    close, nearest = vectors[near], squares[near]
+    found = [pick]
+    update = _kernels()[0]
+    while True:
+        squares[pick] = -1.0
+        nearest[near == pick] = -1.0
+        if len(found) == most or not len(near):
+            break
+        best = update(close, vectors[pick], nearest)
+        if not nearest[best] > limit:
+            break
+        pick = int(near[best])
+        found.append(pick)
+    return np.array(found)
+
+
+def _farthest(squares: NDArray[np.float32], size: int) -> tuple[NDArray[np.int64], np.float32]:
+    """Give about `size` rows of the largest squares, in order, and the largest of the others."""
+    if size >= len(squares):
+        return np.arange(len(squares)), np.float32(0)  # 0: where only doubles are left, stop
+    limit = np.partition(squares, len(squares) - size - 1)[len(squares) - size - 1]
+    return np.flatnonzero(squares > limit), max(limit, np.float32(0))
+
+
+def _compare(
+    vectors: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    picks: NDArray[np.int64],
+    middle: NDArray[np.float32],
+) -> None:
+    """Lower the squares of all rows by new picks."""
+    centres = vectors[picks]
+    moved = centres - middle
+    task = functools.partial(_compare_block, vectors, squares, centres, moved, middle)
+    workers = min(len(os.sched_getaffinity(0)), 1 + len(picks) * vectors.size // _PART)
+    starts = range(0, len(vectors), _BLOCK)
+    for _ in map(task, starts) if workers == 1 else LocalEngine(workers).map(task, starts):
+        pass
+
+
+def _compare_block(
+    vectors: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    centres: NDArray[np.float32],
+    moved: NDArray[np.float32],
+    middle: NDArray[np.float32],
+    start: int,
+) -> None:
+    part = slice(start, start + _BLOCK)
+    block = vectors[part] - middle
+    lengths, others = (np.einsum("ij,ij->i", one, one) for one in (block, moved))
+    # What rounding can take off a square, of the product's way and of the exact one.
+    unsure = np.float32((4 * vectors.shape[1] + 64) * 2.0**-24)
+    _kernels()[1](vectors[part], centres, block @ moved.T, lengths, others, unsure, squares[part])
+
+
 @functools.cache
-def _update() -> Callable[..., Any]:
-    """Compile the inner loop; numba keeps it on disk for the next process."""
+def _kernels() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Compile the inner loops; numba keeps them on disk for the next process."""
     import numba
 
     # Only the order of additions is freed: it lets the compiler add several dimensions at once.
-    @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-    def update(  # type: ignore[no-untyped-def] # numba infers the types
-        vectors, centre, step, gaps, squares, owner, low, high
-    ):
-        """Lower the distances of rows low to high by a new centre; give the farthest row."""
-        d = vectors.shape[1]
-        best, farthest = low, np.float32(-2.0)
-        for row in range(low, high):
-            nearest = squares[row]
-            # Triangle inequality, with room for rounding: the row's own centre is nearer.
-            if nearest > 0 and (step == 0 or gaps[owner[row]] < np.float32(4.001) * nearest):
-                total = np.float32(0.0)
-                start = 0
-                while start < d and total < nearest:
-                    stop = min(start + 256, d)
-                    left, right = vectors[row, start:stop], centre[start:stop]
-                    part = np.float32(0.0)
-                    for j in range(stop - start):
-                        difference = left[j] - right[j]
-                        part += difference * difference
-                    total += part
-                    start = stop
-                if total < nearest:
-                    squares[row] = nearest = total
-                    owner[row] = step
-            if nearest > farthest:
-                best, farthest = row, nearest
+    fast = numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+
+    @fast
+    def square(left, right, most):  # type: ignore[no-untyped-def] # numba infers the types
+        """Give a squared distance; one of `most` or more may be cut short."""
+        d = len(left)
+        total = np.float32(0.0)
+        start = 0
+        while start < d and total < most:
+            stop = min(start + 256, d)
+            one, other = left[start:stop], right[start:stop]
+            part = np.float32(0.0)
+            for j in range(stop - start):
+                difference = one[j] - other[j]
+                part += difference * difference
+            total += part
+            start = stop
+        return total
+
+    @fast
+    def update(vectors, centre, squares):  # type: ignore[no-untyped-def]
+        """Lower the squares by one centre; give the first row of the largest."""
+        best, farthest = 0, np.float32(-2.0)
+        for row in range(len(vectors)):
+            if squares[row] > 0:
+                squares[row] = min(squares[row], square(vectors[row], centre, squares[row]))
+            if squares[row] > farthest:
+                best, farthest = row, squares[row]
         return best
 
-    return update  # type: ignore[no-any-return]
+    @fast
+    def compare(  # type: ignore[no-untyped-def]
+        vectors, centres, products, lengths, others, unsure, squares
+    ):
+        """Lower the squares by many centres, exactly where the products leave it open."""
+        for row in range(len(vectors)):
+            nearest = squares[row]
+            if nearest > 0:
+                for j in range(len(centres)):
+                    both = lengths[row] + others[j]
+                    # Not a number, where a square is too large: open too.
+                    if not both - 2 * products[row, j] - unsure * both >= nearest:
+                        nearest = min(nearest, square(vectors[row], centres[j], nearest))
+                squares[row] = nearest
+
+    return update, compare
