@@ -148,6 +148,7 @@ class Coverage(Proxy):
     most: int = 20_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.most < 1:
             raise UsageError(f"{self.name}: knob 'most' is {self.most}", mend="give 1 or more")
 
@@ -209,6 +210,7 @@ class LoraLoss(Proxy):
     rows: int = 200
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for knob in ("steps", "batch", "rank", "learning_rate", "max_tokens", "rows"):
             if not getattr(self, knob) > 0:
                 raise UsageError(

@@ -102,6 +102,7 @@ class Dedup(Selector):
     order: Literal["random", "score"] = "random"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self.by, self.threshold, self.shingle, self.unit, self.permutations)
         if self.order not in ("random", "score"):
             raise UsageError(
@@ -346,7 +347,7 @@ def bands_for(threshold: float, permutations: int) -> tuple[int, int]:
 
 def _minhash() -> Any:
     try:
-        from datasketch import MinHash  # type: ignore[import-untyped]
+        from datasketch import MinHash
     except ImportError as error:
         raise UsageError(
             "dedup needs datasketch to compare texts",

@@ -66,6 +66,7 @@ class Deita(Selector):
     threshold: float = 0.9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.threshold < np.inf:
             raise UsageError(
                 f"{self.name}: knob 'threshold' is {self.threshold}", mend="give 0 or more"

@@ -87,6 +87,7 @@ class Craig(Selector):
     iterations: int = 50
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for knob in ("reference", "iterations"):
             if getattr(self, knob) < 1:
                 raise UsageError(

@@ -81,6 +81,7 @@ class Herding(Selector):
     per_class: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kernel not in ("linear", "rbf"):
             raise UsageError(
                 f"{self.name}: knob 'kernel' is {self.kernel!r}", mend="give 'linear' or 'rbf'"
