@@ -22,6 +22,7 @@ from samplewise.errors import SamplewiseError
 
 mpl.use("Agg")
 RESULTS = Path("reproductions/results")
+CONTESTS = Path("benchmarks/results")
 BUDGET = 40
 NEEDS = {
     "embeddings": "vectors",
@@ -29,6 +30,8 @@ NEEDS = {
     "groups": "a source or a label",
     "outcomes": "outcomes",
     "target": "a target",
+    "text": "texts",
+    "response": "a prompt and a response",
 }
 BLOBS = (  # x, y, spread, points
     (0.0, 0.0, 0.9, 260),
@@ -61,6 +64,7 @@ def main() -> None:
             write(f"{folder}/{cls.name}.md", method_page(cls, results))
         write(f"{folder}/index.md", methods_index(room, methods))
     write("reproductions.md", reproductions_page(results))
+    write("guide/which-method.md", which_method_page(results))
 
 
 def write(path: str, lines: Iterable[str]) -> None:
@@ -357,6 +361,79 @@ def flat(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(flat(inner) for inner in value)
     return " ".join(str(value).split())
+
+
+# --- which method -----------------------------------------------------------------------------
+
+PURPOSES = (  # what a user has, which methods are for it, and the reproduction that measured them
+    ("Some labels are wrong", "coverage-centric moderate", "47-coverage-centric"),
+    ("You know what the rows are for", "optimal-transport nearest-to-target dsir", "48-got-d"),
+    ("You fit a linear model", "lewis sensitivity leverage", "11-lp-sensitivity-sampling"),
+    ("You train a classifier on a few labelled rows", "graph-attention", "13-gais-graph-attention"),
+    ("Rows have tags and a quality", "information-gain", "02-mig"),
+    (
+        "The pool holds junk, and you train in rounds",
+        "iterative-refinement",
+        "01-diversify-and-conquer",
+    ),
+    ("You train a retriever", "hard-negatives", "51-ecthr-pcr"),
+    ("You specialise in one domain", "cross-domain", "56-only-if"),
+)
+
+
+def which_method_page(results: list[dict[str, Any]]) -> list[str]:
+    """Answer from what was measured: contests on one pool, and the reproductions."""
+    found = {one["slug"]: one for one in results}
+    lines = [
+        "# Which method should I use?",
+        "",
+        "The one that wins on your pool: [compare](compare.md) takes minutes. What follows is what "
+        "was measured here; every table is made from a committed result file.",
+    ]
+    for path in sorted(CONTESTS.glob("compare_select*.json")):
+        lines += ["", *contest(json.loads(path.read_text()))]
+    lines += [
+        "",
+        "## By what you have",
+        "",
+        "| you have | look at | what was measured |",
+        "|---|---|---|",
+    ]
+    for purpose, names, slug in PURPOSES:
+        if slug in found:
+            methods = ", ".join(f"[`{name}`](../methods/{name}.md)" for name in names.split())
+            told = f"[{slug}](../reproductions.md#{slug}): {escape(flat(found[slug]['why']))}"
+            lines.append(f"| {purpose} | {methods} | {told} |")
+    return lines
+
+
+def contest(one: dict[str, Any]) -> list[str]:
+    """Show one comparison: its verdict, and a table with intervals."""
+    asked, figure = one["setting"], next(iter(one["figures"].values()))
+    hardware = one["hardware"]
+    lines = [
+        f"## {asked['rows']:,} instructions, {asked['budget']}, proxy `{asked['proxy']}`",
+        "",
+        one["verdict"],
+        "",
+        f"| method | {figure['title']} | from random | interval | seeds | seconds to choose |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in one["methods"]:
+        away = ("", "")
+        if row["difference"] is not None:
+            low, high = row["difference_low"], row["difference_high"]
+            away = (f"{row['difference']:+.4f}", f"{low:+.4f} to {high:+.4f}")
+        name = row["method"].partition(":")[0]
+        link = f"[`{row['method']}`](../methods/{name}.md)"
+        cells = (f"{row['mean']:.4f}", *away, str(row["seeds"]), f"{row['seconds']:.1f}")
+        lines.append(f"| {link} | {' | '.join(cells)} |")
+    return [
+        *lines,
+        "",
+        f"*Intervals hold together at {1 - asked['alpha']:.0%}. {hardware['cpu']}, "
+        f"{hardware['cores']} cores; {one['seconds']:,.0f} s in all.*",
+    ]
 
 
 ROOMS = {  # folder, picture, command, heading
