@@ -21,6 +21,8 @@ step() {
   echo "${summary[-1]}"
 }
 
+# The unpacked language model is kept between runs, and away from the home folder.
+export SAMPLEWISE_CACHE=${SAMPLEWISE_CACHE:-$PWD/build/cache}
 rm -rf build/test
 mkdir -p build/test
 step chromium scripts/ensure_chromium.sh

@@ -75,6 +75,7 @@ class ImportanceResampling(Selector):
     smoothing: float = 1e-8
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for knob in ("ngrams", "buckets"):
             if not 1 <= getattr(self, knob) < 2**31:
                 raise UsageError(

@@ -69,6 +69,7 @@ class Nearby(Aimed):
     metric: Metric = "euclidean"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.metric not in ("euclidean", "cosine"):
             raise UsageError(
                 f"{self.name}: knob 'metric' is {self.metric!r}",

@@ -103,6 +103,7 @@ class OptimalTransport(Aimed):
     max_distance: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for knob, known in (
             ("metric", get_args(Cost)),
             ("solver", ("auto", "exact", "sinkhorn")),
