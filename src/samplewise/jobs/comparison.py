@@ -282,7 +282,7 @@ def compare(
     pool = pool if target is None else pool.with_target(target)
     contest.check(pool)
     progress = progress or Silent()
-    if contest.needs_vectors:
+    if contest.needs_vectors(pool):
         pool = embed_pool(pool, embedder or "builtin", progress=progress)
     return _compare(contest, pool, workers, ledger, progress)
 
@@ -411,7 +411,7 @@ def _read(
         lines = (orjson.dumps(row.as_json()) + b"\n" for row in pool.rejected)
         atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
     contest.check(pool)
-    if not contest.needs_vectors:
+    if not contest.needs_vectors(pool):
         return pool
     with folder.stage("embed"):
         return embed_pool(pool, job.embed, url=job.embed_url, **where)

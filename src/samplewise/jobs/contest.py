@@ -90,10 +90,9 @@ class Contest:
         """The name that the random choice has."""
         return next(name for name, method in self.methods.items() if isinstance(method, Random))
 
-    @property
-    def needs_vectors(self) -> bool:
-        """Whether a method or the proxy needs a vector for every row."""
-        needs = [self.proxy.needs, *(method.needs for method in self.methods.values())]
+    def needs_vectors(self, pool: Pool) -> bool:
+        """Whether a method or the proxy needs a vector for every row of the pool."""
+        needs = [self.proxy.needs, *(method.needs_of(pool) for method in self.methods.values())]
         return any("embeddings" in one for one in needs)
 
     def check(self, pool: Pool) -> None:

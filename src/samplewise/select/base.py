@@ -152,6 +152,10 @@ class Selector(registry.Method):
         """Open a session of ask and tell, for a method that needs outcomes."""
         raise UsageError(f"{self.name} chooses in one call", mend="use samplewise.select(...)")
 
+    def needs_of(self, pool: Pool) -> tuple[str, ...]:
+        """Say what the method needs of this pool, where that depends on what it has."""
+        return self.needs
+
     def check(self, pool: Pool) -> None:
         """Refuse a pool that lacks what the method needs.
 
@@ -278,7 +282,7 @@ def select(
         pool = pool.with_target(target)
     chooser.check(pool)
     runner = make_engine(engine) if isinstance(engine, str) else engine
-    if "embeddings" in chooser.needs and not _embedded(pool):
+    if "embeddings" in chooser.needs_of(pool) and not _embedded(pool):
         from samplewise.embed import embed_pool
 
         pool = embed_pool(pool, embedder or "builtin", engine=runner)

@@ -146,6 +146,10 @@ class InformationGain(Selector):
                     f"{self.name}: knob '{knob}' is {getattr(self, knob)!r}", mend=f"give {mend}"
                 )
 
+    def needs_of(self, pool: Pool) -> tuple[str, ...]:
+        """Say that rows without tags must have vectors: their clusters are the tags then."""
+        return ("embeddings",) if pool.tags is None else ()
+
     def check(self, pool: Pool) -> None:
         """Refuse scores below zero, where more told would count as less, or not finite."""
         super().check(pool)
@@ -186,10 +190,6 @@ class InformationGain(Selector):
     def _clusters(
         self, pool: Pool, rng: np.random.Generator, engine: Engine
     ) -> tuple[Tags, NDArray[np.float32], NDArray[np.int32]]:
-        if pool.embeddings is None:
-            from samplewise.embed import embed_pool
-
-            pool = embed_pool(pool, engine=engine)
         assert pool.embeddings is not None
         automatic = min(_MOST_CLUSTERS, len(pool) // 4, round(4 * len(pool) ** 0.5))
         k = max(1, self.clusters or automatic)
