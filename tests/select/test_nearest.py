@@ -15,8 +15,10 @@ def problem(n=200, m=7, d=4, seed=0):
     return pool.with_target(sw.Pool.from_arrays(Y.astype(np.float32)))
 
 
-def dense(pool, metric):
-    return pairwise_costs(pool.embeddings, pool.target.embeddings, metric)
+def dense(pool, metric, seed=0):
+    """Costs, the target rows in the order of their turns."""
+    order = np.random.default_rng(seed).permutation(len(pool.target))
+    return pairwise_costs(pool.embeddings, pool.target.embeddings[order], metric)
 
 
 def turns_by_hand(C, n):
@@ -44,7 +46,7 @@ def test_nearest_first(metric):
 def test_every_target_takes_its_turn(metric, n, block, monkeypatch):
     monkeypatch.setattr(nearest, "_PRODUCTS", block)
     pool = problem()
-    found = sw.select(pool, n, "tapt", metric=metric).indices.tolist()
+    found = sw.select(pool, n, "tapt", rng=0, metric=metric).indices.tolist()
     assert found == turns_by_hand(dense(pool, metric), n)
 
 
@@ -54,10 +56,16 @@ def test_where_neighbours_are_too_many_the_nearest_fill_the_rest(monkeypatch):
     C = dense(pool, "euclidean")
     begin = turns_by_hand(np.where(np.sort(C, axis=0)[1] >= C, C, np.inf), 200)[:14]
     both = set(C.argsort(axis=0)[:2].ravel().tolist())
-    found = sw.select(pool, 50, "tapt").indices.tolist()
+    found = sw.select(pool, 50, "tapt", rng=0).indices.tolist()
     assert found[: len(both)] == begin[: len(both)]
     rest = [row for row in C.min(axis=1).argsort().tolist() if row not in both]
     assert found[len(both) :] == rest[: 50 - len(both)]
+
+
+def test_a_small_budget_serves_any_target_row():
+    pool = sw.Pool.from_arrays(np.eye(6)).with_target(sw.Pool.from_arrays(np.eye(6)))
+    first = {int(sw.select(pool, 1, "tapt", rng=seed).indices[0]) for seed in range(60)}
+    assert first == set(range(6))
 
 
 def test_ties_go_to_the_lowest_index():

@@ -122,9 +122,9 @@ class TaskNeighbours(Nearby):
     """The nearest rows of every target row, in turn.
 
     First the nearest row of each target row, then the second nearest of each, and so on; a row
-    that was taken before is passed over. Where the neighbours of all target rows are too many to
-    hold (8 million), the rest is filled with the rows nearest to any. Deterministic: the seed is
-    not used.
+    that was taken before is passed over. The order of the target rows is drawn at random, so that
+    a budget smaller than the target serves any of them. Where the neighbours of all target rows
+    are too many to hold (8 million), the rest is filled with the rows nearest to any.
 
     Parameters
     ----------
@@ -140,8 +140,8 @@ class TaskNeighbours(Nearby):
     >>> import numpy as np, samplewise as sw
     >>> pool = sw.Pool.from_arrays(np.array([[0.0], [0.1], [0.2], [9.0]]))
     >>> target = sw.Pool.from_arrays(np.array([[0.0], [7.0]]))
-    >>> sw.select(pool, 3, "tapt", target=target).indices.tolist()
-    [0, 3, 1]
+    >>> sorted(sw.select(pool, 2, "tapt", target=target, rng=0).indices.tolist())
+    [0, 3]
     """
 
     name: ClassVar[str] = "tapt"
@@ -152,7 +152,8 @@ class TaskNeighbours(Nearby):
         assert pool.embeddings is not None
         assert pool.target is not None
         assert pool.target.embeddings is not None
-        source, target = pool.embeddings, pool.target.embeddings
+        source = pool.embeddings
+        target = pool.target.embeddings[rng.permutation(len(pool.target))]
         most = max(1, min(len(source), _NEIGHBOURS // len(target)))
         count = min(most, 2 * -(-n // len(target)))
         taken = take_turns(_neighbours(source, target, count, self.metric), n)
