@@ -64,16 +64,6 @@ class Clustered(Selector):
             value = getattr(self, knob)
             if isinstance(value, int) and value < 1:
                 raise UsageError(f"{self.name}: knob '{knob}' is {value}", mend="give 1 or more")
-        if isinstance(self.clusters, str) and self.clusters != "silhouette":
-            raise UsageError(
-                f"{self.name}: knob 'clusters' is {self.clusters!r}",
-                mend="give a number, 'silhouette' or None",
-            )
-        if self.allocation not in ("proportional", "equal"):
-            raise UsageError(
-                f"{self.name}: knob 'allocation' is {self.allocation!r}",
-                mend="give 'proportional' or 'equal'",
-            )
 
     def choose(self, pool: Pool, n: int, rng: np.random.Generator, engine: Engine) -> Choice:
         """Choose `n` rows, spread over the clusters; the first k are of k clusters."""

@@ -104,10 +104,6 @@ class Dedup(Selector):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check(self.by, self.threshold, self.shingle, self.unit, self.permutations)
-        if self.order not in ("random", "score"):
-            raise UsageError(
-                f"{self.name}: knob 'order' is {self.order!r}", mend="give 'random' or 'score'"
-            )
         # The base checks the pool for what is named here.
         needs = ("embeddings",) * (self.by == "embedding") + ("score",) * (self.order == "score")
         object.__setattr__(self, "needs", needs)

@@ -132,12 +132,9 @@ class InformationGain(Selector):
         wanted = {
             "threshold": (0 < self.threshold <= 1, "more than 0, at most 1"),
             "alpha": (0 <= self.alpha < np.inf, "0 or more"),
-            "flow": (self.flow in ("receiver", "source"), "'receiver' or 'source'"),
-            "phi": (self.phi in ("power", "exponential"), "'power' or 'exponential'"),
             "power": (0 < self.power <= 1, "more than 0, at most 1"),
             "offset": (0 < self.offset < np.inf, "more than 0"),
             "rate": (0 < self.rate < np.inf, "more than 0"),
-            "gain": (self.gain in ("gradient", "exact"), "'gradient' or 'exact'"),
             "clusters": (self.clusters is None or self.clusters >= 1, "1 or more, or none"),
         }
         for knob, (fits, mend) in wanted.items():

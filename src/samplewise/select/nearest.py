@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from samplewise.errors import InputError, UsageError
+from samplewise.errors import InputError
 from samplewise.measure.transport import nearest_costs
 from samplewise.pool import Pool
 from samplewise.select.base import Choice, Selector
@@ -67,14 +67,6 @@ class Nearby(Aimed):
     paper: ClassVar[str] = "2004.10964"
 
     metric: Metric = "euclidean"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.metric not in ("euclidean", "cosine"):
-            raise UsageError(
-                f"{self.name}: knob 'metric' is {self.metric!r}",
-                mend="give 'euclidean' or 'cosine'",
-            )
 
     def distances(self, pool: Pool) -> NDArray[np.float64]:
         """Measure how far each row is from its nearest target row."""

@@ -15,7 +15,7 @@ Source: Get more for less (GOT-D), arXiv 2405.02774.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,16 +104,6 @@ class OptimalTransport(Aimed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for knob, known in (
-            ("metric", get_args(Cost)),
-            ("solver", ("auto", "exact", "sinkhorn")),
-            ("mode", ("attract", "repel")),
-        ):
-            if getattr(self, knob) not in known:
-                raise UsageError(
-                    f"{self.name}: knob '{knob}' is {getattr(self, knob)!r}",
-                    mend=f"give one of {', '.join(known)}",
-                )
         for knob in ("epsilon", "tolerance", "iterations", "max_distance"):
             value = getattr(self, knob)
             if value is not None and not 0 < value < np.inf:

@@ -141,14 +141,6 @@ class Sensitivity(ByImportance):
     augmented: bool = False
     scores: Literal["auto", "exact", "upper"] = "auto"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.scores not in ("auto", "exact", "upper"):
-            raise UsageError(
-                f"{self.name}: knob 'scores' is {self.scores!r}",
-                mend="give 'auto', 'exact' or 'upper'",
-            )
-
     def scores_of(self, A: Floats) -> Floats:
         """Give l_p sensitivities."""
         scores = lp_sensitivities(A, self.p, self.scores)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from samplewise.errors import InputError, UsageError
+from samplewise.errors import InputError
 from samplewise.pool import Category, Pool
 from samplewise.select.allocation import allocate
 from samplewise.select.base import Choice, Selector
@@ -60,18 +60,6 @@ class Stratified(Selector):
 
     by: Literal["source", "label"] | None = None
     allocation: Literal["proportional", "equal"] = "proportional"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.by not in ("source", "label", None):
-            raise UsageError(
-                f"{self.name}: knob 'by' is {self.by!r}", mend="give 'source', 'label' or None"
-            )
-        if self.allocation not in ("proportional", "equal"):
-            raise UsageError(
-                f"{self.name}: knob 'allocation' is {self.allocation!r}",
-                mend="give 'proportional' or 'equal'",
-            )
 
     def check(self, pool: Pool) -> None:
         """Refuse a pool without the groups that `by` names."""
