@@ -10,23 +10,26 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-import os
 import pickle
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samplewise.engine.base import Engine
-from samplewise.errors import SamplewiseError
 from samplewise.pool import Pool
 from samplewise.score.base import Scorer, score
-from samplewise.testing.selectors import Backwards, sample_pool
+from samplewise.testing.common import (
+    Backwards,
+    check_bad_knobs,
+    check_names,
+    found_elsewhere,
+    leaves_global_state,
+    refused,
+)
+from samplewise.testing.selectors import sample_pool
 
 __all__ = ["check_scorer", "scorer_checks"]
 
@@ -65,22 +68,15 @@ def scorer_checks() -> list[Check]:
         check_same_seed,
         check_other_process,
         check_other_engine,
+        check_global_state,
         check_input_is_left_alone,
         check_copies,
         check_duplicates,
         check_memory,
         check_needs,
+        check_bad_knobs,
         check_bad_requests,
     ]
-
-
-def check_names(method: Scorer) -> None:
-    """Check that it has a name, a title, and default knobs."""
-    assert isinstance(method.name, str), "name must be text"
-    assert method.name, "name is empty"
-    assert method.title(), f"{method.name} has no docstring to take a title from"
-    assert dataclasses.is_dataclass(method), f"{method.name} is no dataclass"
-    assert type(method)() == type(method)(), f"{method.name}() differs from {method.name}()"
 
 
 def check_scores(method: Scorer) -> None:
@@ -98,23 +94,9 @@ def check_same_seed(method: Scorer) -> None:
 
 def check_other_process(method: Scorer) -> None:
     """Check that it scores the same in another process with another hash seed."""
-    code = (
-        "import pickle, sys\n"
-        "from samplewise.testing import scorers as s\n"
-        "method = pickle.load(sys.stdin.buffer)\n"
-        "print(s._digest(s._score(method, s._pool(method))))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=pickle.dumps(method),
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    there = found_elsewhere(method, "scorers", "s._digest(s._score(method, s._pool(method)))")
     here = _digest(_score(method, _pool(method)))
-    # A library may print while it is loaded: the answer is the last line.
-    assert done.stdout.decode().split()[-1:] == [here], f"{method.name} differs in another process"
+    assert there == here, f"{method.name} differs in another process"
 
 
 def check_other_engine(method: Scorer) -> None:
@@ -124,6 +106,12 @@ def check_other_engine(method: Scorer) -> None:
     assert _digest(elsewhere) == _digest(_score(method, pool)), (
         f"{method.name} differs on another engine"
     )
+
+
+def check_global_state(method: Scorer) -> None:
+    """Check that it neither uses nor moves the global random states of Python and NumPy."""
+    pool = _pool(method)
+    leaves_global_state(method, lambda: _digest(_score(method, pool)))
 
 
 def check_input_is_left_alone(method: Scorer) -> None:
@@ -182,43 +170,27 @@ def check_memory(method: Scorer) -> None:
 def check_needs(method: Scorer) -> None:
     """Check that it names what a pool lacks, before any work is done."""
     if "text" in method.needs:
-        with _refused(method, "text"):
+        with refused(method, "text"):
             _score(method, sample_pool(_FEW, without=["text"]))
     if "response" in method.needs:
-        with _refused(method, "response"):
+        with refused(method, "response"):
             _score(method, sample_pool(_FEW))
     if "groups" in method.needs:
-        with _refused(method, "label"):
+        with refused(method, "label"):
             _score(method, sample_pool(_FEW, without=["groups"]))
     if "embeddings" in method.needs:
         bare = sample_pool(_FEW, without=["text"])
-        with _refused(method, "text"):  # there is nothing to make vectors of
+        with refused(method, "text"):  # there is nothing to make vectors of
             _score(method, dataclasses.replace(bare, embeddings=None))
 
 
 def check_bad_requests(method: Scorer) -> None:
     """Check that it refuses knobs it does not have, and a seed that is none."""
     pool = _pool(method, _FEW)
-    with _refused(method, "knob"):
+    with refused(method, "knob"):
         score(pool, method, no_such_knob=1)
-    with _refused(method, "rng"):
+    with refused(method, "rng"):
         score(pool, method, rng=-1)
-
-
-@dataclass
-class _refused:  # noqa: N801 - reads as a word in a with statement
-    """Expect an error of ours that names a word."""
-
-    method: Scorer
-    word: str
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> bool:
-        wanted = f"{self.method.name} must refuse this with an error that names '{self.word}'"
-        assert isinstance(error, SamplewiseError), f"{wanted}, and gave {error!r}"
-        assert self.word in str(error).lower(), f"{wanted}, and said: {error}"
-        return True
 
 
 def _pool(method: Scorer, rows: int | None = None) -> Pool:

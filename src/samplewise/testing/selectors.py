@@ -10,26 +10,26 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-import os
 import pickle
-import random
-import subprocess
-import sys
 import tracemalloc
-import typing
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samplewise import registry
 from samplewise.budget import BudgetLike
 from samplewise.engine.base import Engine
-from samplewise.errors import SamplewiseError
 from samplewise.pool import Pool
 from samplewise.select.base import Selection, Selector, select
+from samplewise.testing.common import (
+    Backwards,
+    check_bad_knobs,
+    check_names,
+    found_elsewhere,
+    leaves_global_state,
+    refused,
+)
 
 __all__ = ["check_selector", "sample_pool", "selector_checks"]
 
@@ -106,15 +106,6 @@ def sample_pool(rows: int = _ROWS, dimensions: int = 8, *, without: Sequence[str
     return pool.with_target(Pool.from_arrays(aim, text=texts))
 
 
-def check_names(method: Selector) -> None:
-    """Check that it has a name, a title, and default knobs."""
-    assert isinstance(method.name, str), "name must be text"
-    assert method.name, "name is empty"
-    assert method.title(), f"{method.name} has no docstring to take a title from"
-    assert dataclasses.is_dataclass(method), f"{method.name} is no dataclass"
-    assert type(method)() == type(method)(), f"{method.name}() differs from {method.name}()"
-
-
 def check_budget(method: Selector) -> None:
     """Check that it chooses exactly what the budget buys: rows that exist, each once."""
     pool = sample_pool()
@@ -141,22 +132,11 @@ def check_same_seed(method: Selector) -> None:
 
 def check_other_process(method: Selector) -> None:
     """Check that it chooses the same in another process with another hash seed."""
-    code = (
-        "import pickle, sys\n"
-        "from samplewise.testing import selectors as s\n"
-        "method = pickle.load(sys.stdin.buffer)\n"
-        "print(s._digest(s._select(method, s.sample_pool(), 20)))\n"
+    there = found_elsewhere(
+        method, "selectors", "s._digest(s._select(method, s.sample_pool(), 20))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=pickle.dumps(method),
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert done.returncode == 0, done.stderr.decode()
     here = _digest(_select(method, sample_pool(), 20))
-    assert done.stdout.decode().strip() == here, f"{method.name} differs in another process"
+    assert there == here, f"{method.name} differs in another process"
 
 
 def check_other_engine(method: Selector) -> None:
@@ -181,20 +161,7 @@ def check_other_seed(method: Selector) -> None:
 def check_global_state(method: Selector) -> None:
     """Check that it neither uses nor moves the global random states of Python and NumPy."""
     pool = sample_pool()
-    before = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state under test
-    try:
-        found = set()
-        for seed in (1, 2):
-            random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002 - the state under test
-            states = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
-            found.add(_digest(_select(method, pool, 20)))
-            now = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
-            assert states == now, f"{method.name} moved a global random state"
-        assert len(found) == 1, f"{method.name} uses a global random state"
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
+    leaves_global_state(method, lambda: _digest(_select(method, pool, 20)))
 
 
 def check_input_is_left_alone(method: Selector) -> None:
@@ -246,76 +213,36 @@ def check_memory(method: Selector) -> None:
 def check_needs(method: Selector) -> None:
     """Check that it names what a pool lacks, before any work is done."""
     if "score" in method.needs:
-        with _refused(method, "score"):
+        with refused(method, "score"):
             _select(method, sample_pool(without=["score"]), 5)
         pool = sample_pool()
         assert pool.score is not None
         broken = dataclasses.replace(pool, score=np.where(np.arange(_ROWS) == 3, np.nan, 0.0))
-        with _refused(method, "score"):
+        with refused(method, "score"):
             _select(method, broken, 5)
     if "groups" in method.needs:
-        with _refused(method, "source"):
+        with refused(method, "source"):
             _select(method, sample_pool(without=["groups"]), 5)
     if "target" in method.needs:
-        with _refused(method, "target"):
+        with refused(method, "target"):
             _select(method, sample_pool(without=["target"]), 5)
     if "outcomes" in method.needs:
-        with _refused(method, "outcome"):
+        with refused(method, "outcome"):
             select(sample_pool(), 5, method, rng=0)
-        with _refused(method, "outcome"):
+        with refused(method, "outcome"):
             select(sample_pool(), 5, method, rng=0, outcome=lambda pool, draws: [np.nan])
-
-
-def check_bad_knobs(method: Selector) -> None:
-    """Check that a knob of the wrong type, or that is no number, is refused by its name."""
-    for knob, kind in registry.knobs(type(method)).items():
-        kinds = typing.get_args(kind) if typing.get_origin(kind) is not typing.Literal else (kind,)
-        takes_text = str in (kind, *kinds)
-        for wrong in (object(), [1], float("nan"), *([] if takes_text else ["no such value"])):
-            with _refused(method, knob):
-                type(method)(**{knob: wrong})
 
 
 def check_bad_requests(method: Selector) -> None:
     """Check that it refuses budgets that make no sense, and knobs it does not have."""
     pool = sample_pool()
     for budget, word in ((0, "budget"), ("200%", "budget"), ("abc", "budget"), ("$5", "dollars")):
-        with _refused(method, word):
+        with refused(method, word):
             _select(method, pool, budget)
-    with _refused(method, "knob"):
+    with refused(method, "knob"):
         select(pool, 5, method, no_such_knob=1)
-    with _refused(method, "rng"):
+    with refused(method, "rng"):
         _select(method, pool, 5, rng=-1)
-
-
-class Backwards:
-    """An engine that runs the items last to first, on pickled copies."""
-
-    name = "backwards"
-
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Yield the results in order all the same."""
-        results = [
-            pickle.loads(pickle.dumps(function))(pickle.loads(pickle.dumps(item)))
-            for item in reversed(list(items))
-        ]
-        return iter(results[::-1])
-
-
-@dataclass
-class _refused:  # noqa: N801 - reads as a word in a with statement
-    """Expect an error of ours that names a word."""
-
-    method: Selector
-    word: str
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> bool:
-        wanted = f"{self.method.name} must refuse this with an error that names '{self.word}'"
-        assert isinstance(error, SamplewiseError), f"{wanted}, and gave {error!r}"
-        assert self.word in str(error).lower(), f"{wanted}, and said: {error}"
-        return True
 
 
 def _select(
