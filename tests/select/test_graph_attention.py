@@ -13,10 +13,12 @@ from samplewise.select import graph_attention
 from samplewise.select.graph_attention import (
     GraphAttention,
     Layer,
+    Seen,
     Wiring,
     attend,
     attention_of,
     best_of_classes,
+    cover,
     fit,
     forward,
     held_out,
@@ -245,7 +247,7 @@ def test_the_number_of_threads_changes_nothing():
     found = []
     for count in (1, 2):
         torch.set_num_threads(count)
-        found.append(sw.select(pool, 40, "graph-attention", rng=0, epochs=20))
+        found.append(sw.select(pool, 40, "graph-attention", rng=0, epochs=6))
     torch.set_num_threads(threads)
     assert np.array_equal(found[0].indices, found[1].indices)
     assert np.array_equal(*(one.columns["importance"] for one in found))
@@ -283,6 +285,51 @@ def test_best_of_classes_by_brute_force():
         wanted += sorted(rows, key=lambda row: (-worth[row], row))[:count]
     found = best_of_classes(worth, classes, counts).tolist()
     assert found == sorted(wanted, key=lambda row: (-worth[row], row))
+
+
+def test_coverage_by_brute_force():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 40)
+    looks = [(graph := random_graph(40, seed), rng.random(len(graph.senders))) for seed in (1, 2)]
+    counts = quotas(np.bincount(y), 15)
+    found = cover(looks, y, counts).tolist()
+    left, chosen = counts.copy(), []
+    for row in found:
+        gains = np.full(40, -1.0)
+        for j in set(range(40)) - set(chosen):
+            if not left[y[j]]:
+                continue
+            gains[j] = 0
+            for graph, paid in looks:
+                table = np.zeros((40, 40))
+                table[graph.receivers, graph.senders] = paid
+                served = table[:, chosen].max(axis=1, initial=0)
+                gain = np.maximum(table[:, j] - served, 0)
+                gain[chosen] = 0  # they need no other
+                gains[j] += gain.sum()
+        assert gains[row] >= gains.max() - 1e-9
+        chosen.append(row)
+        left[y[row]] -= 1
+    assert left.sum() == 0
+
+
+def test_coverage_of_ties_takes_the_lowest_index_and_goes_on_without_gains():
+    graph = complete(6)
+    attention = np.full(len(graph.senders), 1 / 6)
+    zeros = np.zeros(6, np.int64)
+    assert cover([(graph, attention)], zeros, np.array([6])).tolist() == list(range(6))
+
+
+def test_attention_of_other_classes_does_not_count():
+    y = np.array([0, 0, 1, 1])
+    graph = complete(4)
+    seen = Seen(graph, np.full(len(graph.senders), 0.25), np.ones(4), 1.0)
+    within = seen.within(y)
+    assert within.graph.receivers.tolist() == [0, 1, 2, 3]
+    assert within.graph.senders.tolist() == [1, 0, 3, 2]
+    for same, worth in ((True, 0.25), (False, 0.75)):
+        knobs = GraphAttention(aggregation="sum", same_class=same)
+        assert knobs.pick([seen], y, 2)[1].tolist() == [worth] * 4
 
 
 def test_one_batch_and_one_round_is_the_graph_of_all_pairs():
@@ -323,17 +370,19 @@ def test_every_graph_chooses_exactly_the_budget(graph):
         assert len(np.unique(selection.indices)) == n
         if n == 9:
             assert np.bincount(y[selection.indices]).tolist() == [3, 3, 3]
-        worth = selection.columns["importance"]
-        assert (np.diff(worth[selection.indices]) <= 0).all()
+        assert (selection.columns["neighbours"] > 0).any()
     assert sorted(selection.indices.tolist()) == list(range(90))
 
 
 @pytest.mark.parametrize("aggregation", ["sum", "mean", "max", "entropy", "confidence"])
-def test_every_aggregation(aggregation):
+def test_every_aggregation_takes_the_rows_that_are_worth_most(aggregation):
     X, y = blobs()
     pool = sw.Pool.from_arrays(X, y=[f"class {one}" for one in y])
     knobs = {"aggregation": aggregation, "rng": 0, **FAST}
-    found = sw.select(pool, 12, "graph-attention", **knobs).columns["importance"]
+    selection = sw.select(pool, 12, "graph-attention", **knobs)
+    found = selection.columns["importance"]
+    wanted = [row for c in range(3) for row in sorted(range(c, 90, 3), key=lambda r: -found[r])[:4]]
+    assert selection.indices.tolist() == sorted(sorted(wanted), key=lambda row: -found[row])
     assert np.isfinite(found).all()
     assert len(np.unique(found)) > 30
     if aggregation == "confidence":
@@ -356,7 +405,8 @@ def test_views_by_rank_and_by_union():
 def test_without_a_quota_the_most_important_rows_of_all_are_taken():
     X, y = blobs()
     pool = sw.Pool.from_arrays(X, y=[f"class {one}" for one in y])
-    found = sw.select(pool, 10, "graph-attention", rng=0, quota=False, **FAST)
+    knobs = {"quota": False, "aggregation": "sum", **FAST}
+    found = sw.select(pool, 10, "graph-attention", rng=0, **knobs)
     worth = found.columns["importance"]
     assert found.indices.tolist() == np.argsort(-worth, kind="stable")[:10].tolist()
 
@@ -365,7 +415,7 @@ def test_one_class_needs_no_network_and_gives_hubs(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     X, _ = blobs(50)
     pool = sw.Pool.from_arrays(X, y=["same"] * 50)
-    for aggregation in ("sum", "confidence"):
+    for aggregation in ("sum", "confidence", "coverage"):
         knobs = {"graph": "full", "aggregation": aggregation}
         found = sw.select(pool, 5, "graph-attention", rng=0, **knobs)
         graph = GraphAttention(graph="full").build(X, np.zeros(50, int), np.random.default_rng(0))

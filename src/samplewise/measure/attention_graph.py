@@ -62,6 +62,11 @@ class Graph(NamedTuple):
         """Neighbours of each row, shape (rows,)."""
         return np.bincount(self.receivers, minlength=self.rows).astype(np.int64)
 
+    def keep(self, kept: NDArray[np.bool_]) -> Graph:
+        """Give the graph of some of the edges, marked, shape (e,)."""
+        edges = (self.receivers[kept], self.senders[kept], self.meetings[kept])
+        return Graph(*edges, self.rows)
+
 
 class Rule(NamedTuple):
     """Which pairs of a part become edges.

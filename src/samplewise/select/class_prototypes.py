@@ -74,16 +74,17 @@ class ClassPrototypes(Selector):
                 raise UsageError(f"{self.name}: knob '{knob}' is {value}", mend="give 1 or more")
 
     def choose(self, pool: Pool, n: int, rng: np.random.Generator, engine: Engine) -> Choice:
-        """Choose `n` rows, class by class; column `distance`, squared, to the row's centroid.
+        """Choose `n` rows; any beginning of them is spread over the classes too.
 
-        Rows of a class that gets no part of the budget have no distance.
+        Column `distance`: squared, to the row's centroid; a class without a part of the budget
+        has none.
         """
         assert pool.embeddings is not None
         assert pool.classes is not None
         codes = pool.classes.codes.astype(np.int64)
         classes = np.unique(codes, return_inverse=True)[1]
         distances = np.full(len(pool), np.nan)
-        chosen = []
+        chosen, turns = [], []
         for number, count in enumerate(quotas(np.bincount(classes), n).tolist()):
             if not count:
                 continue
@@ -100,4 +101,8 @@ class ClassPrototypes(Selector):
             counts = allocate(found.sizes, count, "equal")
             near = -found.distances.astype(np.float64)
             chosen.append(rows[draw_within(found.labels, counts, near)])
-        return Choice(np.concatenate(chosen), columns={"class": codes, "distance": distances})
+            turns.append((np.arange(count) + 0.5) / count)  # classes take turns in their shares
+        order = np.argsort(np.concatenate(turns), kind="stable")
+        return Choice(
+            np.concatenate(chosen)[order], columns={"class": codes, "distance": distances}
+        )
