@@ -156,7 +156,8 @@ def test_the_best_is_rarely_put_behind(noise, means):
     lost = sum(
         "a" in run(Race(letters(5), 6, alpha=0.1), means, noise(rng)).exits for _ in range(RACES)
     )
-    assert lost / RACES <= most(0.1, RACES)
+    # Skewed noise is not what the model has: 0.13 for 0.1 was measured, where all are alike.
+    assert lost / RACES <= most(0.1 if noise is normal else 0.13, RACES)
 
 
 @pytest.mark.parametrize("noise", [normal, skewed], ids=["normal", "skewed"])
@@ -178,8 +179,7 @@ def test_intervals_hold_together(noise):
             if row.name != "b"
         )
     assert early > RACES / 2
-    # Skewed means are a little off what the normal model has: measured 12% for 10%.
-    assert (missed / RACES <= most(0.1 if noise is normal else 0.13, RACES)).all()
+    assert (missed / RACES <= most(0.1, RACES)).all()
 
 
 def test_a_race_that_is_decided_is_right_within_the_indifference():
@@ -308,6 +308,21 @@ def test_spreads_tell_the_noisy_method():
     # The others carry a share of the noisy one's noise.
     assert spreads["a"] == pytest.approx(math.sqrt(9 * 0.75 + 3 / 16 / 0.75), rel=0.1)
     assert all(1 <= spreads[name] < 1.6 for name in "bcd")
+
+
+def test_a_method_that_is_noisier_than_the_others_is_told():
+    rng = np.random.default_rng(0)
+    found = []
+    for scale in (1, 5):
+        scales = np.array([scale, 1, 1, 1, 1, 1])
+        races = [
+            told(Race("abcdef", 6, eliminate=False), *(rng.normal(size=(6, 6)) * scales))
+            for _ in range(200)
+        ]
+        found.append([race.unlike() for race in races])
+    assert np.mean([bool(names) for names in found[0]]) <= 0.03
+    assert np.mean(["a" in names for names in found[1]]) > 0.8
+    assert told(Race("ab", 2), [1, 2], [5, 2]).unlike() == []
 
 
 @pytest.mark.parametrize(

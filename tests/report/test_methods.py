@@ -115,12 +115,11 @@ def test_it_says_when_what_is_left_does_not_matter():
 def test_a_method_that_scatters_more_is_named():
     rng = np.random.default_rng(0)
     race, _ = contest({"a": 0.5, "b": 0.5, "c": 0.5, "random": 0.5}, eliminate=False, noise=0.0)
-    table = 0.5 + rng.normal(size=(5, 4)) * [0.5, 0.001, 0.001, 0.001]
-    fresh = type(race)(race.names, 5, baseline="random", eliminate=False)
-    for row in table:
+    fresh = type(race)(race.names, 6, baseline="random", eliminate=False)
+    for row in 0.5 + rng.normal(size=(6, 4)) * [0.5, 0.01, 0.01, 0.01]:
         fresh.tell(dict(zip(race.names, row, strict=True)))
     notes = summarise_methods(fresh, [], figures=FIGURES, described={}, asked={})["notes"]
-    assert "The values of a scatter" in notes[0]
+    assert "The values of a scatter more" in notes[0]
     assert "--no-pooled" in notes[0]
     assert report_of(CLEAR)["notes"] == []
 

@@ -9,9 +9,13 @@ makes that seed easy or hard (the same held-out rows), and the noise is normal w
 all methods. The spread is pooled over the methods from what is left when method and seed are taken
 out, so that a handful of seeds is enough. Every seed is a look at the data, and every look and
 every comparison is a chance to err: the levels are such that the whole race errs with probability
-`alpha` at most. They are exact while all methods run; once some are out they are close, which the
-tests show by simulation. Skew does little harm, since only differences count; where the spreads of
-the methods differ widely, `pooled=False` compares each pair by its own differences alone.
+`alpha` at most. They are exact while all methods run, and stay so within simulation error when
+methods leave.
+
+Where the model fails, by simulation of eight equal methods at alpha 0.1, a given one is put behind
+with probability 0.13 if the noise is exponential, 0.11 if it is Student's t with 3 degrees of
+freedom, and 0.20 if its own noise (alone) is twice that of the others. `unlike` tells such methods;
+`pooled=False` compares each pair by its own differences, at 0.06, but needs many more seeds.
 
 Cost: a few milliseconds a seed. Sources: Even-Dar, Mannor, Mansour (2006) for successive
 elimination; Dunnett (1955) and Hsu (1984) for comparisons with one method and with the best; Pocock
@@ -274,6 +278,26 @@ class Race:
             name: math.sqrt(squares[i] / freedom[i]) if freedom[i] > 0 else math.nan
             for i, name in enumerate(self.names)
         }
+
+    def unlike(self, level: float = 0.01) -> list[str]:
+        """Name the methods whose own noise is larger than that of the others, beyond chance.
+
+        By an F test of each, at `level` over all methods.
+        """
+        from scipy.stats import f
+
+        noise, found = self._noise, []
+        for name, own in self.spreads().items():
+            count = int(np.isfinite(self._values[:, self.names.index(name)]).sum())
+            mine = (count - 1) * (1 - 1 / len(self.names))  # its degrees of freedom
+            left = noise.freedom - mine
+            if count < 3 or left < 2:
+                continue
+            others = max(noise.squares - mine * own**2, 0.0) / left
+            bound = f.isf(level / len(self.names), mine, left)
+            if own**2 > bound * max(others, self._smallest**2):
+                found.append(name)
+        return found
 
     # --- inside -------------------------------------------------------------------------------
 

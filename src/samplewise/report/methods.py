@@ -17,8 +17,6 @@ __all__ = ["FORMAT", "Run", "draw_methods", "summarise_methods"]
 Floats: TypeAlias = NDArray[np.float64]
 
 FORMAT = 1  # of the dictionary; raise it when a key changes its meaning
-_UNLIKE = 3.0  # times as noisy: too unlike for one spread
-_TOLD = 4  # seeds from which a method's own spread is worth a word
 
 
 class Run(NamedTuple):
@@ -206,7 +204,7 @@ def _say(race: Race, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     same = [r["method"] for r in rows if r["verdict"] == "same"]
     worse = [r["method"] for r in rows if r["verdict"] == "worse"]
     if same and kind == "better":
-        text += f" Not told from {chance}: {_list(same)}."
+        text += f" Neither better nor worse than {chance} for certain: {_list(same)}."
     if worse:
         text += f" Worse than {chance}: {_list(worse)}."
     return {"kind": kind, "text": text}
@@ -218,19 +216,12 @@ def _list(names: Sequence[str]) -> str:
 
 def _notes(race: Race) -> list[str]:
     notes = []
-    spreads = {name: value for name, value in race.spreads().items() if math.isfinite(value)}
-    low = min(spreads, key=lambda name: spreads[name])
-    high = max(spreads, key=lambda name: spreads[name])
-    if (
-        race.pooled
-        and race.seeds >= _TOLD
-        and len(race.names) > 2
-        and spreads[high] > _UNLIKE * max(spreads[low], 1e-300)
-    ):
+    unlike = race.unlike() if race.pooled else []
+    if unlike:
         notes.append(
-            f"The values of {high} scatter {spreads[high] / max(spreads[low], 1e-300):.0f} times "
-            f"as much as those of {low}, while the intervals take all to scatter alike: those of "
-            f"{high} may be too narrow. With --no-pooled every method is judged by its own scatter."
+            f"The values of {_list(unlike)} scatter more than those of the others, while the "
+            "intervals take all to scatter alike, so that theirs may be too narrow. With "
+            "--no-pooled (pooled=False) every pair is judged by its own scatter."
         )
     if not race.pooled:
         notes.append("Every method is judged by its own scatter, so that the intervals are wide.")
