@@ -46,6 +46,7 @@ _PRODUCTS = 3 * 2**18  # likenesses worked out at once
 _SHARE = 2**24  # likenesses for which another thread is worth its memory
 _LOOK = 128  # rows looked at to tell whether there is room
 _KEPT_BYTES = 2**30  # the most that is kept of likenesses
+_SMALL = 2**13  # rows
 _KEPT_A_ROW = 1_536  # likenesses that are kept of a row, on average
 
 
@@ -326,8 +327,8 @@ class _Cover:
         self.count = np.zeros(m, dtype=np.int64)
         index = np.dtype(np.uint16 if r <= 2**16 else np.int32)
         self.who, self.how = np.empty(0, index), np.empty(0, np.float32)
-        # In a small pool, no more than one in 14 of all pairs.
-        a_row = min(r, _KEPT_A_ROW, max(_BLOCK, m // 14))
+        # Of a small pool no more than one in 14 of all pairs: the others are soon worked out anew.
+        a_row = min(r, _KEPT_A_ROW if m > _SMALL else max(_BLOCK, m // 14))
         self.room = int(min(m * a_row, _KEPT_BYTES // (index.itemsize + 4)))
         self.complete = False
         cores = len(os.sched_getaffinity(0))

@@ -4,7 +4,9 @@ Herding keeps a vector that points to where the chosen rows still fall short of 
 and takes the row that lies farthest that way. The mean of b rows comes as near as about 1/b, where
 that of random rows comes as near as 1/sqrt(b). With random Fourier features it is the mean in the
 space of an RBF kernel that is matched, and with it the pool's whole distribution. Use it for a
-small set that is typical of the pool (or of each class); outliers are of no interest to it.
+small set that averages to what the pool (or each class) averages to. Vectors of length 1, as most
+embedders give, make it choose typical rows; of vectors of unequal lengths it takes long ones that
+balance each other, and the kernel is the better choice.
 
 Time O(n b d), or O(n b f) with f features; memory O(b + n), or O(n f). All cores work, and the
 answer does not depend on how many there are.
