@@ -20,12 +20,15 @@ from samplewise.jobs import CompareJob, run_compare
 
 METHODS = [
     "stratified",
+    "stratified:allocation=equal",
     "kmeans-random",
     "kmeans-median",
     "kmeans-closest",
     "k-center",
     "facility-location",
-    "stratified:allocation=equal",
+    "information-gain",
+    "herding",
+    "lewis",
 ]  # a random choice is added
 BUDGET, SEEDS, PROXY = "5%", 5, "probe"
 
@@ -37,6 +40,7 @@ def main() -> None:
         budget=BUDGET,
         seeds=SEEDS,
         proxy=PROXY,
+        eliminate=False,  # every method gets every seed
     )
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
