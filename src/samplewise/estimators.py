@@ -10,6 +10,7 @@ weights.
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import numpy as np
@@ -281,10 +282,24 @@ def _inner_has(name: str) -> Any:
     return check
 
 
-class _Subset(MetaEstimatorMixin, _Chooser):  # type: ignore[misc]
+class _Subset(MetaEstimatorMixin, _Chooser, ABC):  # type: ignore[misc]
     """Shared base: another estimator, fitted on the chosen rows with their weights."""
 
-    estimator: Any
+    def __init__(
+        self,
+        estimator: Any = None,
+        method: str | Selector = "random",
+        budget: BudgetLike = "10%",
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.method = method
+        self.budget = budget
+        self.random_state = random_state
+
+    @abstractmethod
+    def _inner(self) -> Any:
+        """Give the estimator to fit a clone of."""
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, score: ArrayLike | None = None, **fit_params: Any
@@ -326,12 +341,13 @@ class _Subset(MetaEstimatorMixin, _Chooser):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict with the fitted estimator."""
+        return self._answer("predict", X)
+
+    def _answer(self, what: str, X: ArrayLike) -> NDArray[Any]:
+        """Ask the fitted estimator."""
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        return np.asarray(self.estimator_.predict(rows))
-
-    def _inner(self) -> Any:
-        raise NotImplementedError
+        return np.asarray(getattr(self.estimator_, what)(rows))
 
 
 class SubsetClassifier(ClassifierMixin, _Subset):  # type: ignore[misc]
@@ -367,10 +383,7 @@ class SubsetClassifier(ClassifierMixin, _Subset):  # type: ignore[misc]
         budget: BudgetLike = "10%",
         random_state: Any = None,
     ) -> None:
-        self.estimator = estimator
-        self.method = method
-        self.budget = budget
-        self.random_state = random_state
+        super().__init__(estimator, method, budget, random_state)
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -380,16 +393,12 @@ class SubsetClassifier(ClassifierMixin, _Subset):  # type: ignore[misc]
     @available_if(_inner_has("predict_proba"))  # type: ignore[untyped-decorator]
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Give the probability of every class, shape (n, classes)."""
-        check_is_fitted(self)
-        rows = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        return np.asarray(self.estimator_.predict_proba(rows))
+        return self._answer("predict_proba", X)
 
     @available_if(_inner_has("decision_function"))  # type: ignore[untyped-decorator]
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
         """Give the decision values of the fitted estimator."""
-        check_is_fitted(self)
-        rows = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        return np.asarray(self.estimator_.decision_function(rows))
+        return self._answer("decision_function", X)
 
     def _inner(self) -> Any:
         return LogisticRegression(max_iter=1000) if self.estimator is None else self.estimator
@@ -421,18 +430,6 @@ class SubsetRegressor(RegressorMixin, _Subset):  # type: ignore[misc]
     """
 
     _numeric = True
-
-    def __init__(
-        self,
-        estimator: Any = None,
-        method: str | Selector = "random",
-        budget: BudgetLike = "10%",
-        random_state: Any = None,
-    ) -> None:
-        self.estimator = estimator
-        self.method = method
-        self.budget = budget
-        self.random_state = random_state
 
     def _inner(self) -> Any:
         return Ridge() if self.estimator is None else self.estimator

@@ -7,6 +7,7 @@ instance of a class that derives from `Proxy`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
@@ -33,7 +34,7 @@ class Figure(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Proxy(registry.Method):
+class Proxy(registry.Method, ABC):
     """Base of the proxies: a frozen dataclass whose fields are its knobs.
 
     A proxy derives from it, sets `name`, `figures` (the first is the main one) and `needs`, and
@@ -73,6 +74,7 @@ class Proxy(registry.Method):
                 mend="use --proxy coverage",
             )
 
+    @abstractmethod
     def judge(
         self, chosen: Pool, weights: Floats, held_out: Pool, rng: np.random.Generator
     ) -> dict[str, float]:
@@ -89,7 +91,6 @@ class Proxy(registry.Method):
         rng : numpy.random.Generator
             In the same state for every method of a seed.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

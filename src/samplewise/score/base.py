@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -24,7 +25,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scorer(registry.Method):
+class Scorer(registry.Method, ABC):
     """Base of the methods that say what a row is worth.
 
     A method derives from it, sets `name`, and writes `score`. What the rows must have for it is
@@ -38,11 +39,11 @@ class Scorer(registry.Method):
     slow: ClassVar[bool] = False
     """Whether a score takes a heavy model: the contract checks then use a dozen rows."""
 
+    @abstractmethod
     def score(
         self, pool: Pool, rng: np.random.Generator, engine: Engine, progress: Progress
     ) -> Floats:
         """Give each row its score, shape (n,): finite, and higher where the row is harder."""
-        raise NotImplementedError
 
     def check(self, pool: Pool) -> None:
         """Refuse a pool that lacks what the method needs.

@@ -11,6 +11,7 @@ Source: `ifd` is arXiv 2308.12032.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -67,6 +68,7 @@ class _LanguageModelScorer(Scorer):
                 scores[rows] = self._block(lm, pool, rows, advance)
         return scores
 
+    @abstractmethod
     def _block(
         self,
         lm: LanguageModel,
@@ -74,7 +76,7 @@ class _LanguageModelScorer(Scorer):
         rows: NDArray[np.int64],
         advance: Callable[[float], None],
     ) -> list[float]:
-        raise NotImplementedError
+        """Score some rows, and tell `advance` of each that is done."""
 
 
 @dataclass(frozen=True)

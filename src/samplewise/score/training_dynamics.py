@@ -13,6 +13,7 @@ Source: coverage-centric coreset selection, arXiv 2210.15809, and the papers tha
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -89,9 +90,9 @@ class TrainingDynamics(Scorer):
         )
         return self.difficulty(dynamics, codes)
 
+    @abstractmethod
     def difficulty(self, dynamics: Dynamics, labels: Indices) -> Floats:
         """Make one number a row of the record, higher where the row is harder."""
-        raise NotImplementedError
 
     def keys(self) -> tuple[str, ...]:
         """Name the arrays of a file of which one must be there."""

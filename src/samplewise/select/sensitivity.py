@@ -14,6 +14,7 @@ Source: Sharper Bounds for l_p Sensitivity Sampling, arXiv 2306.00732.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -81,9 +82,9 @@ class ByImportance(Selector):
         columns = {"importance": scores, "chance": chances}
         return Choice(indices, 1 / chances[indices], columns)
 
+    @abstractmethod
     def scores_of(self, A: Floats) -> Floats:
         """Give each row its score, at least 0."""
-        raise AssertionError(f"{self.name} must define scores_of or choose")
 
 
 @dataclass(frozen=True)
@@ -276,13 +277,17 @@ class RootLeverage(ByImportance):
         rows = np.arange(len(A))
         for size in stage_sizes(len(A), n, self.depth):
             scale = (1 / chances[rows]) ** (1 / self.p)
-            scores[rows] = root_leverage_scores(A[rows] * scale[:, None], self.p)
+            scores[rows] = self.scores_of(A[rows] * scale[:, None])
             here = inclusion_probabilities(scores[rows] + self.floor / len(rows), size)
             chances[rows] *= here
             rows = rows[draw_fixed_size(here, rng)]
             stage[rows] += 1
         columns = {"importance": scores, "chance": chances, "stage": stage}
         return Choice(rows, 1 / chances[rows], columns)
+
+    def scores_of(self, A: Floats) -> Floats:
+        """Give root leverage scores."""
+        return root_leverage_scores(A, self.p)
 
 
 def matrix_of(pool: Pool, with_score: bool) -> Floats:
