@@ -23,8 +23,9 @@ import numpy as np
 import samplewise as sw
 from harness import compare, data_file
 from samplewise.embed import embed_pool
+from samplewise.measure.vectors import directions
 from samplewise.select.clusters import automatic_clusters
-from samplewise.select.facility_location import directions, lazy_greedy
+from samplewise.select.facility_location import lazy_greedy
 from samplewise.select.k_center import farthest_first
 
 ROWS, PICKS = 10_000, 500  # facility location against apricot

@@ -18,6 +18,7 @@ import numpy as np
 
 from samplewise.embed.base import Vectors
 from samplewise.errors import InputError, UsageError
+from samplewise.extras import need
 
 if TYPE_CHECKING:
     import httpx
@@ -116,17 +117,13 @@ class EndpointEmbedder:
         return f"{self.url.rstrip('/')}/embeddings"
 
     def _client(self) -> httpx.Client:
-        try:
-            import httpx
-        except ImportError as error:
-            raise UsageError(
-                "httpx is not installed", mend="pip install 'samplewise[endpoint]'"
-            ) from error
+        library = need("httpx", "endpoint", "an endpoint")
         key = os.environ.get(self.key_variable, "").strip()
         if not key.isascii() or not key.isprintable():
             raise UsageError(f"the key in {self.key_variable} holds odd characters")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(headers=headers, timeout=self.timeout)
+        client: httpx.Client = library.Client(headers=headers, timeout=self.timeout)
+        return client
 
     def _embed_batch(self, client: httpx.Client, texts: list[str]) -> Vectors:
         reply = self._post(client, {"model": self.model, "input": texts})

@@ -17,6 +17,7 @@ import numpy as np
 
 from samplewise.embed.base import Vectors
 from samplewise.errors import InputError, UsageError
+from samplewise.extras import need
 
 __all__ = ["SentenceTransformersEmbedder"]
 
@@ -85,15 +86,9 @@ _LOADING = threading.Lock()  # threads that begin together load once
 @functools.cache
 def _load(model: str, device: str | None) -> Any:
     """Load a model once a process."""
+    library = need("sentence_transformers", "embed", "this embedder")
     try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise UsageError(
-            f"sentence-transformers is not installed ({error})",
-            mend="pip install 'samplewise[embed]'",
-        ) from error
-    try:
-        return SentenceTransformer(model, device=device)
+        return library.SentenceTransformer(model, device=device)
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"cannot load the sentence-transformers model {model!r}: {error}",

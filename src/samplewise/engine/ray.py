@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from samplewise.errors import SamplewiseError, UsageError
+from samplewise.extras import need
 
 __all__ = ["RayEngine"]
 
@@ -32,12 +33,7 @@ class RayEngine:
     name = "ray"
 
     def __init__(self, address: str | None = None) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise UsageError(
-                "the ray engine needs Ray", mend="pip install 'samplewise[ray]'"
-            ) from error
+        ray = need("ray", "ray", "the ray engine")
         if not ray.is_initialized():
             _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")

@@ -11,6 +11,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from samplewise.measure.vectors import directions
+
 __all__ = [
     "Cover",
     "cluster_entropy",
@@ -144,7 +146,7 @@ def nearest_similarities(vectors: ArrayLike, chosen: ArrayLike) -> Floats:
     [1.0, 0.0, 0.6]
     """
     rows, picks = _matrices(vectors, chosen)
-    rows, picks = _unit(rows), _unit(picks)
+    rows, picks = directions(rows), directions(picks)
     nearest = picks[_best(rows, picks)]
     cosines: Floats = np.einsum("ij,ij->i", rows, nearest, dtype=np.float64)
     return np.clip(cosines, -1.0, 1.0)
@@ -276,12 +278,6 @@ def _distances(rows: NDArray[np.float32], nearest: NDArray[np.float32]) -> Float
     gap = rows - nearest
     squares: Floats = np.einsum("ij,ij->i", gap, gap, dtype=np.float64)
     return np.sqrt(squares)
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
-    norms[norms == 0] = 1
-    return vectors / norms
 
 
 def _held(labels: ArrayLike, chosen: ArrayLike) -> tuple[Indices, int]:

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from samplewise.errors import UsageError
+from samplewise.extras import need
 
 __all__ = [
     "F1",
@@ -58,7 +58,6 @@ SUMMARY = (
 )
 """The columns of the summary, in order."""
 
-_SCIENCE = "pip install 'samplewise[science]'"
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -329,10 +328,7 @@ def corpus_bleu(predicted: Sequence[str], references: Sequence[str]) -> float:
     >>> round(corpus_bleu(["a b c d e"], ["a b c d e"]), 6)
     1.0
     """
-    try:
-        import sacrebleu
-    except ImportError:
-        raise UsageError("BLEU needs sacrebleu", mend=_SCIENCE) from None
+    sacrebleu = need("sacrebleu", "science", "BLEU")
     return float(sacrebleu.corpus_bleu(list(predicted), [list(references)]).score) / 100
 
 
@@ -349,11 +345,8 @@ def rouge_l(predicted: Sequence[str], references: Sequence[str]) -> float:
     >>> rouge_l(["the cat sat"], ["the cat sat"])
     1.0
     """
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ImportError:
-        raise UsageError("ROUGE needs rouge-score", mend=_SCIENCE) from None
-    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    module = need("rouge_score.rouge_scorer", "science", "ROUGE")
+    scorer = module.RougeScorer(["rougeL"], use_stemmer=True)
     scores = [scorer.score(b, a)["rougeL"].fmeasure for a, b in _pairs(predicted, references)]
     return float(np.mean(scores)) if scores else 0.0
 

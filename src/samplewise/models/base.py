@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from samplewise.errors import UsageError
+from samplewise.extras import need
 from samplewise.models import builtin
 from samplewise.progress import Progress, Silent
 
@@ -115,22 +116,16 @@ def load(
             f"there is no folder {spec!r} to load a language model from",
             mend="give builtin, or a folder with config.json, the weights and the tokenizer",
         )
-    try:
-        import torch
-
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        with _LOADING:
-            if spec == "builtin":
-                folder = builtin.folder(progress or Silent())
-                return _load(spec, str(folder), folder.name, dtype, device)
-            return _load(spec, spec, _stamp(Path(spec)), dtype, device)
-    except ImportError as error:
-        raise UsageError(
-            f"language models need a package that is missing ({error})",
-            mend="pip install 'samplewise[llm]'",
-        ) from error
+    torch, *_ = (need(name, "llm", "a language model") for name in _PACKAGES)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    with _LOADING:
+        if spec == "builtin":
+            folder = builtin.folder(progress or Silent())
+            return _load(spec, str(folder), folder.name, dtype, device)
+        return _load(spec, spec, _stamp(Path(spec)), dtype, device)
 
 
+_PACKAGES = ("torch", "transformers", "safetensors", "gguf", "accelerate")
 _LOADING = threading.Lock()  # threads that begin together load once
 
 

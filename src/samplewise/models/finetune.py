@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from types import ModuleType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from samplewise.errors import InputError, UsageError
+from samplewise.extras import need
 from samplewise.models.base import LanguageModel
 from samplewise.models.scoring import (
     Reading,
@@ -106,7 +106,7 @@ def held_out_loss_after_lora(
     rng = generator(seed)
     train = _read(lm, train_texts, max_tokens, "texts to train on")
     test = _read(lm, test_texts, max_tokens, "held-out texts")
-    peft = _peft()
+    peft = need("peft", "llm", "LoRA")
     shown = progress or Silent()
 
     before = _loss(lm, test, batch_tokens)
@@ -151,17 +151,6 @@ def _check(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise UsageError(f"{name} is {number}", mend="give 1 or more")
-
-
-def _peft() -> ModuleType:
-    try:
-        import peft
-    except ImportError as error:
-        raise UsageError(
-            f"LoRA needs a package that is missing ({error})", mend="pip install 'samplewise[llm]'"
-        ) from error
-    module: ModuleType = peft
-    return module
 
 
 def _read(lm: LanguageModel, texts: Texts, max_tokens: int, name: str) -> list[Reading]:

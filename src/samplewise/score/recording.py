@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samplewise.errors import InputError, UsageError
+from samplewise.extras import need
 from samplewise.files import atomic_path
 from samplewise.measure.training_dynamics import last_layer_gradient_norms, softmax
 from samplewise.progress import Progress, Silent
@@ -432,15 +433,9 @@ def record_dynamics(
 
 
 def require_torch() -> Any:
-    """Import PyTorch, or say how to get it."""
-    try:
-        import torch
-    except ImportError as error:
-        raise UsageError(
-            f"PyTorch is not installed ({error})",
-            mend="pip install 'samplewise[torch]', or give the dynamics of your own training",
-        ) from error
-    return torch
+    """Import PyTorch, or say how to get it, and how to do without."""
+    what, otherwise = "training a small model", "give the dynamics of your own training"
+    return need("torch", "torch", what, otherwise)
 
 
 @contextlib.contextmanager

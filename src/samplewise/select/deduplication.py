@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from samplewise.engine.blas import one_blas_thread
 from samplewise.engine.local import LocalEngine
 from samplewise.errors import InputError, UsageError
+from samplewise.extras import need
+from samplewise.measure.vectors import directions
 from samplewise.pool import Pool
 from samplewise.rng import RandomState, generator, seed_of
 from samplewise.select.base import Choice, Selector
-from samplewise.select.facility_location import directions
 
 if TYPE_CHECKING:
     from samplewise.engine.base import Engine
@@ -318,7 +319,8 @@ def band_keys(
     """
     b, r = bands_for(threshold, permutations)
     lists = (sets.values[sets.starts[i] : sets.starts[i + 1]].tolist() for i in which.tolist())
-    hashes = _minhash().generator(lists, num_perm=permutations, seed=seed, hashfunc=int)
+    minhash = need("datasketch", "dedup", "comparing texts", "set by=embedding").MinHash
+    hashes = minhash.generator(lists, num_perm=permutations, seed=seed, hashfunc=int)
     keys = np.empty((b, len(which)), dtype=np.uint64)
     for start in range(0, len(which), _TEXTS):
         part = slice(start, min(start + _TEXTS, len(which)))
@@ -339,17 +341,6 @@ def bands_for(threshold: float, permutations: int) -> tuple[int, int]:
     while (1 - threshold ** (r + 1)) ** (permutations // (r + 1)) <= _MISSED:
         r += 1
     return permutations // r, r
-
-
-def _minhash() -> Any:
-    try:
-        from datasketch import MinHash
-    except ImportError as error:
-        raise UsageError(
-            "dedup needs datasketch to compare texts",
-            mend="pip install 'samplewise[dedup]', or set by=embedding",
-        ) from error
-    return MinHash
 
 
 # --- vectors --------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ from samplewise.select.base import Choice, Selector
 
 if TYPE_CHECKING:
     from samplewise.engine.base import Engine
+from samplewise.measure.vectors import directions
 
 __all__ = ["FacilityLocation", "directions", "lazy_greedy"]
 
@@ -434,14 +435,6 @@ class _Cover:
         if keep:
             kernels.keep(likeness, self.served, who, how)
         return _Part(gains, counts, who, how)
-
-
-def directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale vectors to length 1; a zero vector stays zero and is like no row."""
-    # In float64, where no square of a float32 overflows or vanishes.
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    lengths[lengths == 0] = 1.0
-    return np.asarray(vectors / lengths[:, None], dtype=np.float32)
 
 
 class _Kernels(NamedTuple):

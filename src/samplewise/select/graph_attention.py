@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samplewise.errors import InputError, UsageError
+from samplewise.extras import need
 from samplewise.measure import attention_graph as edges
 from samplewise.measure.attention_graph import Graph, Rule
 from samplewise.pool import Pool
@@ -226,7 +227,7 @@ class GraphAttention(Selector):
                 mend=f"give 'dmb', or at most {_FULL_ROWS:,} rows",
             )
         if count > 1:
-            _need_torch()
+            need("torch", "torch", f"training the network of {self.name}")
 
     def choose(self, pool: Pool, n: int, rng: np.random.Generator, engine: Engine) -> Choice:
         """Choose `n` rows, the most important first.
@@ -870,13 +871,3 @@ class _Adam:
                 mean.lerp_(slope, 0.1)
                 square.lerp_(slope**2, 0.001)
                 part -= self.rate * (mean / first) / ((square / second).sqrt() + 1e-8)
-
-
-def _need_torch() -> None:
-    try:
-        import torch  # noqa: F401 - is it there?
-    except ImportError as error:
-        raise UsageError(
-            "graph-attention trains a network with PyTorch, which is not installed",
-            mend="pip install 'samplewise[torch]'",
-        ) from error

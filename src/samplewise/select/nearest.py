@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from samplewise.errors import InputError
 from samplewise.measure.transport import nearest_costs
+from samplewise.measure.vectors import directions
 from samplewise.pool import Pool
 from samplewise.select.base import Choice, Selector
 
@@ -199,9 +200,5 @@ def _neighbours(source: Vectors, target: Vectors, count: int, metric: Metric) ->
 
 def _ready(vectors: Vectors, metric: Metric) -> Vectors:
     """Copy vectors as faiss takes them, of length 1 for cosines."""
-    rows = np.array(vectors, dtype=np.float32, order="C", subok=False)
-    if metric == "cosine":
-        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-        lengths[lengths == 0] = 1
-        rows = (rows / lengths[:, None]).astype(np.float32)
-    return rows
+    rows = directions(vectors) if metric == "cosine" else vectors
+    return np.array(rows, dtype=np.float32, order="C", subok=False)

@@ -23,6 +23,7 @@ from samplewise.select.base import Choice, Selector
 
 if TYPE_CHECKING:
     from samplewise.engine.base import Engine
+from samplewise.measure.vectors import directions
 
 __all__ = ["HardNegatives", "Strategy", "draw_negatives", "hardness", "in_batch_negatives"]
 
@@ -223,11 +224,11 @@ def hardness(
     query : ndarray of int64, shape (n,)
         That query; -1 where there is none.
     """
-    units = _directions(queries)
+    units = directions(queries)
     best, query = np.full(len(vectors), -np.inf), np.full(len(vectors), -1, np.int64)
     for start in range(0, len(vectors), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        cosines = (_directions(vectors[rows]) @ units.T).astype(np.float64)
+        cosines = (directions(vectors[rows]) @ units.T).astype(np.float64)
         relevant = cosines > most_similar + 1e-6
         if classes is not None:
             own, theirs = classes[0][rows, None], classes[1][None, :]
@@ -237,12 +238,6 @@ def hardness(
         best[rows] = cosines[np.arange(len(cosines)), nearest]
         query[rows] = np.where(np.isfinite(best[rows]), nearest, -1)
     return best, query
-
-
-def _directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    lengths[lengths == 0] = 1.0
-    return np.asarray(vectors / lengths[:, None], dtype=np.float32)
 
 
 def _shared_classes(
