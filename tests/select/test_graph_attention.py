@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import samplewise as sw
 from samplewise.errors import InputError, UsageError
 from samplewise.measure import attention_graph as edges
-from samplewise.select import graph_attention
+from samplewise.select.allocation import quotas
 from samplewise.select.graph_attention import (
     GraphAttention,
     Layer,
@@ -24,7 +24,6 @@ from samplewise.select.graph_attention import (
     held_out,
     importance,
     make_layers,
-    quotas,
 )
 
 GRAPHS = ("dmb", "sl-hash", "ml-hash", "mv-hash", "chunk", "knn", "full")
@@ -199,18 +198,6 @@ def test_gradients_by_finite_differences_on_five_rows():
         return torch.nn.functional.cross_entropy(logits, torch.from_numpy(y))
 
     assert torch.autograd.gradcheck(loss, parts, eps=1e-6, atol=1e-7)
-
-
-def test_the_optimiser_is_adam():
-    start = torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
-    ours, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()
-    adam, peer = graph_attention._Adam([ours], 0.1), torch.optim.Adam([theirs], 0.1)
-    for _ in range(20):
-        adam.step((ours**4).sum())
-        peer.zero_grad()
-        (theirs**4).sum().backward()
-        peer.step()
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_a_network_learns_what_can_be_learnt():

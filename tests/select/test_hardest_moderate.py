@@ -5,8 +5,9 @@ import pytest
 
 import samplewise as sw
 from samplewise.errors import InputError, UsageError
+from samplewise.select.clusters import medians
 from samplewise.select.hardest import Hardest
-from samplewise.select.moderate import distances_to_mean, medians
+from samplewise.select.moderate import distances_to_mean
 
 
 def random_pool(seed):

@@ -57,7 +57,7 @@ def test_blocks_and_threads_change_nothing(monkeypatch):
     X = np.random.default_rng(1).normal(size=(700, 5)).astype(np.float32)
     alone = herd(X, 50)[0].tolist()
     monkeypatch.setattr(herding, "_BLOCK", 64)
-    monkeypatch.setattr(herding.os, "sched_getaffinity", lambda _: range(5))
+    monkeypatch.setattr(herding, "cores", lambda: 5)
     assert herd(X, 50)[0].tolist() == alone == plain_greedy(X, 50)
 
 
@@ -97,7 +97,7 @@ def test_each_class_is_herded_for_itself():
     for low, high, count in parts.values():
         inside = [row - low for row in selection.indices.tolist() if low <= row < high]
         assert inside == plain_greedy(X[low:high], count)
-    assert y[selection.indices[:3]].tolist() == ["a", "b", "c"]
+    assert sorted(y[selection.indices[:6]]) == ["a", "a", "a", "b", "b", "c"]  # in their shares
     assert np.isfinite(selection.columns["mean_error"]).sum() == 12
 
 

@@ -30,6 +30,6 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 def _controller() -> Any:
     """Find the loaded BLAS libraries, once: that takes milliseconds."""
     import numpy  # noqa: F401 - its BLAS is loaded with it
-    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+    from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")

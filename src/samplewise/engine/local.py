@@ -9,10 +9,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-__all__ = ["LocalEngine"]
+__all__ = ["LocalEngine", "cores"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def cores() -> int:
+    """Count the cores that this process may use.
+
+    Examples
+    --------
+    >>> cores() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # where a process cannot be held to some of them
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,7 @@ class LocalEngine:
     ['A', 'B', 'C']
     """
 
-    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    workers: int = field(default_factory=cores)
     name: str = "local"
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from samplewise.budget import Budget
+from samplewise.engine.local import cores
 from samplewise.errors import InputError, SamplewiseError, UsageError
 from samplewise.jobs.proxies import Proxy
 from samplewise.measure.elimination import Race
@@ -153,7 +153,7 @@ class Contest:
         )
         book = _Book(ledger, names, list(self.proxy.figures))
         runs: list[Run] = []
-        count = workers or min(len(os.sched_getaffinity(0)), len(names))
+        count = workers or min(cores(), len(names))
         with (
             progress.stage("compare", race.fixed, "runs") as advance,
             _crew(count) as (each, engine),
@@ -301,7 +301,7 @@ def _crew(workers: int) -> Iterator[tuple[Each, Engine | str]]:
     # They must be there to be held back: a library that is loaded later takes all cores.
     import faiss  # noqa: F401
     import sklearn.cluster  # noqa: F401
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     def hold_back() -> None:
         threadpool_limits(1, user_api="openmp")  # of this thread alone, while it lives

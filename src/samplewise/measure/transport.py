@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from samplewise.engine.blas import one_blas_thread
+from samplewise.engine.local import cores
 from samplewise.measure.coverage import nearest_distances, nearest_similarities
 
 __all__ = [
@@ -456,11 +457,8 @@ def _anneal(
     costs: _Costs, a: Floats, b: Floats, epsilon: float, iterations: int, tolerance: float
 ) -> Transport:
     """Run Sinkhorn's iterations for ever smaller epsilon, then until the mass is in place."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # Every block is one thread's, products and all.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as threads:
+    with one_blas_thread(), ThreadPoolExecutor(cores()) as threads:
         run = threads.map if len(costs.bounds) > 1 else map
         mean, largest = _mean_and_largest(costs, a, b, run)
         if largest == 0:  # every mass is where it should be

@@ -8,12 +8,13 @@ for its share, and at most k rounds of that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["allocate"]
+__all__ = ["allocate", "in_turns", "quotas"]
 
 
 def allocate(
@@ -73,6 +74,55 @@ def allocate(
         counts[full] = sizes[full]
         left = n - int(counts.sum())
     return counts
+
+
+def quotas(sizes: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Split a budget over classes by size, with at least one row each where it allows that.
+
+    Parameters
+    ----------
+    sizes : ndarray of int64, shape (k,)
+    n : int
+        At most ``sizes.sum()``.
+
+    Examples
+    --------
+    >>> quotas(np.array([90, 9, 1]), 10).tolist()
+    [8, 1, 1]
+    >>> quotas(np.array([90, 9, 1]), 2).tolist()
+    [2, 0, 0]
+    """
+    sizes = np.asarray(sizes, dtype=np.int64)
+    counts = allocate(sizes, n)
+    single = np.zeros(len(sizes), dtype=bool)
+    if n < np.count_nonzero(sizes):
+        return counts
+    while (empty := (counts == 0) & (sizes > 0)).any():
+        single |= empty
+        counts[single] = 1
+        counts[~single] = allocate(sizes[~single], n - int(single.sum()))
+    return counts
+
+
+def in_turns(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Merge the rows of groups so that these take turns in their shares.
+
+    Any beginning of the result is spread over the groups as the whole is: the i-th of a group's c
+    rows stands at (i + 1/2) / c.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray of int64
+        The rows of every group, in the order in which they are to come.
+
+    Examples
+    --------
+    >>> in_turns([np.array([1, 2, 3, 4]), np.array([9])]).tolist()
+    [1, 2, 9, 3, 4]
+    """
+    turns = [(np.arange(len(part)) + 0.5) / max(1, len(part)) for part in parts]
+    rows: NDArray[np.int64] = np.concatenate(parts)
+    return rows[np.argsort(np.concatenate(turns), kind="stable")]
 
 
 def _weights(sizes: NDArray[np.int64], rule: str, shares: NDArray[Any] | None) -> NDArray[Any]:

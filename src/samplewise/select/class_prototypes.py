@@ -18,10 +18,9 @@ import numpy as np
 from samplewise.errors import UsageError
 from samplewise.measure.kmeans import kmeans
 from samplewise.pool import Pool
-from samplewise.select.allocation import allocate
+from samplewise.select.allocation import allocate, in_turns, quotas
 from samplewise.select.base import Choice, Selector
 from samplewise.select.clusters import draw_within
-from samplewise.select.graph_attention import quotas
 
 if TYPE_CHECKING:
     from samplewise.engine.base import Engine
@@ -84,7 +83,7 @@ class ClassPrototypes(Selector):
         codes = pool.classes.codes.astype(np.int64)
         classes = np.unique(codes, return_inverse=True)[1]
         distances = np.full(len(pool), np.nan)
-        chosen, turns = [], []
+        chosen = []
         for number, count in enumerate(quotas(np.bincount(classes), n).tolist()):
             if not count:
                 continue
@@ -101,8 +100,4 @@ class ClassPrototypes(Selector):
             counts = allocate(found.sizes, count, "equal")
             near = -found.distances.astype(np.float64)
             chosen.append(rows[draw_within(found.labels, counts, near)])
-            turns.append((np.arange(count) + 0.5) / count)  # classes take turns in their shares
-        order = np.argsort(np.concatenate(turns), kind="stable")
-        return Choice(
-            np.concatenate(chosen)[order], columns={"class": codes, "distance": distances}
-        )
+        return Choice(in_turns(chosen), columns={"class": codes, "distance": distances})

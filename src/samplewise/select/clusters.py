@@ -37,6 +37,7 @@ __all__ = [
     "best_clusters",
     "draw_repeating",
     "draw_within",
+    "medians",
 ]
 
 _MOST_CLUSTERS = 1_024  # the paper's code uses 1,024 for kmeans-quality
@@ -274,15 +275,8 @@ class KMeansMedian(Clustered):
     def keys(self, pool: Pool, clustering: Clustering, rng: np.random.Generator) -> Keys:
         """Give minus how far the distance is from the cluster's median."""
         distances = np.sqrt(clustering.distances.astype(np.float64))
-        order = np.lexsort((distances, clustering.labels))
-        sizes = clustering.sizes
-        starts = np.cumsum(sizes) - sizes
-        filled = np.flatnonzero(sizes)
-        low = distances[order[starts[filled] + (sizes[filled] - 1) // 2]]
-        high = distances[order[starts[filled] + sizes[filled] // 2]]
-        medians = np.zeros(len(sizes))
-        medians[filled] = (low + high) / 2
-        return -np.abs(distances - medians[clustering.labels])
+        middle = medians(distances, clustering.labels, len(clustering.centroids))
+        return -np.abs(distances - middle[clustering.labels])
 
 
 @dataclass(frozen=True)
@@ -417,6 +411,32 @@ def best_clusters(
         return silhouette(vectors, labels, rng=rng)
 
     return max(grid, key=score)
+
+
+def medians(values: Keys, groups: NDArray[Any], count: int = 0) -> Keys:
+    """Give the median of each group's values; of an empty group, 0.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+    groups : ndarray of int, shape (n,)
+        From 0.
+    count : int
+        Groups, where the last may be empty.
+
+    Examples
+    --------
+    >>> medians(np.array([5.0, 1, 2, 8]), np.array([2, 0, 0, 2])).tolist()
+    [1.5, 0.0, 6.5]
+    """
+    ordered = values[np.lexsort((values, groups))]
+    sizes = np.bincount(groups, minlength=count)
+    starts = np.cumsum(sizes) - sizes
+    found = np.zeros(len(sizes))
+    held = sizes > 0
+    low, high = starts + (sizes - 1) // 2, starts + sizes // 2
+    found[held] = (ordered[low[held]] + ordered[high[held]]) / 2
+    return found
 
 
 def draw_within(labels: NDArray[Any], counts: NDArray[np.int64], keys: Keys) -> NDArray[np.int64]:

@@ -22,7 +22,6 @@ from __future__ import annotations
 import copy
 import functools
 import heapq
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -31,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samplewise.engine.blas import one_blas_thread
-from samplewise.engine.local import LocalEngine
+from samplewise.engine.local import LocalEngine, cores
 from samplewise.errors import UsageError
 from samplewise.pool import Pool
 from samplewise.select.base import Choice, Selector
@@ -332,8 +331,7 @@ class _Cover:
         a_row = min(r, _KEPT_A_ROW if m > _SMALL else max(_BLOCK, m // 14))
         self.room = int(min(m * a_row, _KEPT_BYTES // (index.itemsize + 4)))
         self.complete = False
-        cores = len(os.sched_getaffinity(0))
-        self.engine = LocalEngine(int(np.clip(m * r // _SHARE, 1, cores)))
+        self.engine = LocalEngine(int(np.clip(m * r // _SHARE, 1, cores())))
         # The gains at the last refresh, and how well each reference row was served then. None could
         # be served better at the start: all gains are 0.
         self.then = np.zeros(m)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from samplewise.errors import UsageError
 from samplewise.pool import Pool
-from samplewise.select.allocation import allocate
+from samplewise.select.allocation import allocate, in_turns
 from samplewise.select.base import Choice, Selector
 from samplewise.select.facility_location import lazy_greedy
 
@@ -111,7 +111,7 @@ class Craig(Selector):
         counts = allocate(np.bincount(codes), n)
         owner = np.full(len(pool), -1)
         gain = np.full(len(pool), np.nan)
-        rows, places = [], []
+        rows = []
         for code in np.flatnonzero(counts):
             members = np.flatnonzero(codes == code)
             # -|g - g'| differs by a constant from the likeness that facility location maximises.
@@ -123,16 +123,13 @@ class Craig(Selector):
             owner[members] = members[chosen[assign(given, given[chosen])]]
             gain[members[chosen]] = gains
             rows.append(members[chosen])
-            places.append(np.arange(len(chosen)))
-        indices = np.concatenate(rows)
+        indices = in_turns(rows)
         lost = np.flatnonzero(owner < 0)
         if len(lost):
             owner[lost] = indices[assign(gradients(lost), gradients(indices))]
         owner[indices] = indices  # of equal rows, each stands for itself
         weights = np.bincount(owner, minlength=len(pool))[indices].astype(np.float64)
-        # The first of every class, then the second: any beginning is spread over the classes too.
-        order = np.argsort(np.concatenate(places), kind="stable")
-        return Choice(indices[order], weights[order], columns={"gain": gain, "stands_for": owner})
+        return Choice(indices, weights, columns={"gain": gain, "stands_for": owner})
 
 
 def probe_gradients(
@@ -163,7 +160,7 @@ def probe_gradients(
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     sizes = np.bincount(codes)
     common = np.argsort(-sizes, kind="stable")[:_MOST]

@@ -28,8 +28,9 @@ from samplewise.measure import attention_graph as edges
 from samplewise.measure.attention_graph import Graph, Rule
 from samplewise.pool import Pool
 from samplewise.rng import seed_of
-from samplewise.select.allocation import allocate
+from samplewise.select.allocation import quotas
 from samplewise.select.base import Choice, Selector
+from samplewise.select.clusters import draw_within
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,6 @@ __all__ = [
     "held_out",
     "importance",
     "make_layers",
-    "quotas",
 ]
 
 _MOST_CLASSES = 1_000
@@ -190,8 +190,6 @@ class GraphAttention(Selector):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for knob, words in _WORDS.items():
-            self._refuse(knob, getattr(self, knob) not in words, f"give {' or '.join(words)}")
         for knob, (low, high) in _WHOLE.items():
             value = getattr(self, knob)
             self._refuse(knob, not low <= value <= high, f"give {low:,} to {high:,}")
@@ -352,12 +350,6 @@ class GraphAttention(Selector):
                 yield edges.buckets(codes, self.batch, rng)
 
 
-_WORDS: dict[str, tuple[str, ...]] = {
-    "graph": ("dmb", "sl-hash", "ml-hash", "mv-hash", "chunk", "knn", "full"),
-    "aggregation": ("coverage", "sum", "mean", "max", "entropy", "confidence"),
-    "similarity": ("euclidean", "manhattan", "cosine"),
-    "combine": ("ranks", "union"),
-}
 _WHOLE = {
     "batch": (2, 4_096),
     "rounds": (1, 1_000),
@@ -500,34 +492,6 @@ def cover(looks: Sequence[tuple[Graph, Floats]], classes: Rows, counts: Rows) ->
     return np.array(chosen, dtype=np.int64)
 
 
-def quotas(sizes: Rows, n: int) -> Rows:
-    """Split a budget over classes by size, with at least one row each where it allows that.
-
-    Parameters
-    ----------
-    sizes : ndarray of int64, shape (k,)
-    n : int
-        At most ``sizes.sum()``.
-
-    Examples
-    --------
-    >>> quotas(np.array([90, 9, 1]), 10).tolist()
-    [8, 1, 1]
-    >>> quotas(np.array([90, 9, 1]), 2).tolist()
-    [2, 0, 0]
-    """
-    sizes = np.asarray(sizes, dtype=np.int64)
-    counts = allocate(sizes, n)
-    single = np.zeros(len(sizes), dtype=bool)
-    if n < np.count_nonzero(sizes):
-        return counts
-    while (empty := (counts == 0) & (sizes > 0)).any():
-        single |= empty
-        counts[single] = 1
-        counts[~single] = allocate(sizes[~single], n - int(single.sum()))
-    return counts
-
-
 def best_of_classes(worth: Floats, classes: Rows, counts: Rows) -> Rows:
     """Take the `counts[c]` rows of class c that are worth most, and order them all by worth.
 
@@ -537,11 +501,8 @@ def best_of_classes(worth: Floats, classes: Rows, counts: Rows) -> Rows:
     >>> best_of_classes(worth, classes, np.array([1, 1])).tolist()
     [2, 1]
     """
-    order = np.lexsort((-worth, classes))
-    owner = classes[order]
-    rank = np.arange(len(order)) - np.searchsorted(owner, owner)
-    chosen = np.sort(order[rank < counts[owner]])
-    best: Rows = chosen[np.argsort(-worth[chosen], kind="stable")].astype(np.int64)
+    chosen = np.sort(draw_within(classes, counts, worth))
+    best: Rows = chosen[np.argsort(-worth[chosen], kind="stable")]
     return best
 
 
@@ -778,7 +739,11 @@ def fit(
     balance = len(taught) / (len(sizes) * sizes.clamp(min=1))
     wiring = Wiring.of(graph)
     layers = make_layers(x.shape[1], len(sizes), knobs, generator)
-    adam = _Adam([part.requires_grad_() for layer in layers for part in layer], knobs.rate)
+    parameters = [part.requires_grad_() for layer in layers for part in layer]
+    optimizer = torch.optim.Adam(parameters, lr=knobs.rate)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=_PLATEAU - 1, threshold=0.0, min_lr=min(1e-5, knobs.rate)
+    )
 
     def drop(values: torch.Tensor) -> torch.Tensor:
         kept = torch.rand(values.shape, generator=generator, dtype=values.dtype) >= knobs.dropout
@@ -790,7 +755,9 @@ def fit(
     best, accuracy, lowest, since, epoch = layers, 0.0, np.inf, 0, 0
     while epoch < knobs.epochs and since < knobs.patience:
         epoch += 1
-        adam.step(loss_of(forward(x, layers, wiring, drop)[0], taught))
+        optimizer.zero_grad()
+        loss_of(forward(x, layers, wiring, drop)[0], taught).backward()
+        optimizer.step()
         with torch.no_grad():
             logits, _ = forward(x, layers, wiring)
             loss = float(loss_of(logits, judged))
@@ -799,8 +766,7 @@ def fit(
             best = [Layer(*(part.detach().clone() for part in layer)) for layer in layers]
             accuracy = float((logits.argmax(1) == y)[judged].to(x.dtype).mean())
             lowest, since = loss, 0
-        elif since % _PLATEAU == 0:
-            adam.rate = max(adam.rate / 2, min(1e-5, knobs.rate))
+        plateau.step(loss)
     return Fitted(best, accuracy, epoch)
 
 
@@ -843,31 +809,3 @@ def held_out(classes: Rows, rng: np.random.Generator) -> NDArray[np.bool_]:
     held = np.zeros(len(classes), dtype=bool)
     held[best_of_classes(rng.random(len(classes)), classes, tenth)] = True
     return held
-
-
-class _Adam:
-    """Adam (Kingma and Ba, 2015).
-
-    PyTorch's own loads its compiler when first used, which takes longer than the training.
-    """
-
-    def __init__(self, parameters: list[torch.Tensor], rate: float) -> None:
-        import torch
-
-        self.parameters, self.rate, self.steps = parameters, rate, 0
-        self.means = [torch.zeros_like(part) for part in parameters]
-        self.squares = [torch.zeros_like(part) for part in parameters]
-
-    def step(self, loss: torch.Tensor) -> None:
-        """Go one step down the slope of the loss."""
-        import torch
-
-        slopes = torch.autograd.grad(loss, self.parameters)
-        self.steps += 1
-        first, second = 1 - 0.9**self.steps, 1 - 0.999**self.steps
-        with torch.no_grad():
-            parts = zip(self.parameters, slopes, self.means, self.squares, strict=True)
-            for part, slope, mean, square in parts:
-                mean.lerp_(slope, 0.1)
-                square.lerp_(slope**2, 0.001)
-                part -= self.rate * (mean / first) / ((square / second).sqrt() + 1e-8)

@@ -16,7 +16,6 @@ Source: M. Welling (2009); features: A. Rahimi, B. Recht (2007).
 from __future__ import annotations
 
 import functools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -25,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samplewise.engine.blas import one_blas_thread
+from samplewise.engine.local import cores
 from samplewise.errors import UsageError
 from samplewise.pool import Pool
-from samplewise.select.allocation import allocate
+from samplewise.select.allocation import allocate, in_turns
 from samplewise.select.base import Choice, Selector
 
 if TYPE_CHECKING:
@@ -84,10 +84,6 @@ class Herding(Selector):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.kernel not in ("linear", "rbf"):
-            raise UsageError(
-                f"{self.name}: knob 'kernel' is {self.kernel!r}", mend="give 'linear' or 'rbf'"
-            )
         if self.features < 1:
             raise UsageError(
                 f"{self.name}: knob 'features' is {self.features}", mend="give 1 or more"
@@ -109,20 +105,15 @@ class Herding(Selector):
         classes = pool.classes if self.per_class else None
         codes = np.zeros(len(pool), np.int64) if classes is None else classes.codes + 1
         counts = allocate(np.bincount(codes), n)
-        rows, places, errors = [], [], []
+        rows = []
+        column = np.full(len(pool), np.nan)
         for code in np.flatnonzero(counts):
             members = np.flatnonzero(codes == code)
             some = vectors if len(members) == len(pool) else vectors[members]
             chosen, error = herd(some, int(counts[code]))
             rows.append(members[chosen])
-            places.append(np.arange(len(chosen)))
-            errors.append(error)
-        indices, error = np.concatenate(rows), np.concatenate(errors)
-        column = np.full(len(pool), np.nan)
-        column[indices] = error
-        # The first of every class, then the second: any beginning is spread over the classes too.
-        order = np.argsort(np.concatenate(places), kind="stable")
-        return Choice(indices[order], columns={"mean_error": column})
+            column[rows[-1]] = error
+        return Choice(in_turns(rows), columns={"mean_error": column})
 
 
 def herd(vectors: NDArray[np.float32], n: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -151,7 +142,7 @@ def herd(vectors: NDArray[np.float32], n: int) -> tuple[NDArray[np.int64], NDArr
     free = np.ones(m, dtype=bool)
     indices, errors = np.empty(n, np.int64), np.empty(n)
     starts = range(0, m, _BLOCK)
-    workers = min(len(os.sched_getaffinity(0)), len(starts))
+    workers = min(cores(), len(starts))
     # The blocks run side by side, each on one thread: no product depends on how many there are.
     with one_blas_thread(), ThreadPoolExecutor(workers) as threads:
         run = map if workers == 1 else threads.map

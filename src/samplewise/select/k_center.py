@@ -17,7 +17,6 @@ Source: T. F. Gonzalez (1985).
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samplewise.engine.blas import one_blas_thread
-from samplewise.engine.local import LocalEngine
+from samplewise.engine.local import LocalEngine, cores
 from samplewise.pool import Pool
 from samplewise.select.base import Choice, Selector
 
@@ -162,7 +161,7 @@ def _compare(
     centres = vectors[picks]
     moved = centres - middle
     task = functools.partial(_compare_block, vectors, squares, centres, moved, middle)
-    workers = min(len(os.sched_getaffinity(0)), 1 + len(picks) * vectors.size // _PART)
+    workers = min(cores(), 1 + len(picks) * vectors.size // _PART)
     starts = range(0, len(vectors), _BLOCK)
     for _ in map(task, starts) if workers == 1 else LocalEngine(workers).map(task, starts):
         pass

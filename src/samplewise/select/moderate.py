@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from samplewise.pool import Pool
 from samplewise.select.allocation import allocate
 from samplewise.select.base import Choice, Selector
-from samplewise.select.clusters import draw_within
+from samplewise.select.clusters import draw_within, medians
 
 if TYPE_CHECKING:
     from samplewise.engine.base import Engine
 
-__all__ = ["Moderate", "distances_to_mean", "medians"]
+__all__ = ["Moderate", "distances_to_mean"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Indices: TypeAlias = NDArray[np.int64]
@@ -94,24 +94,6 @@ def distances_to_mean(vectors: NDArray[np.float32], groups: Indices) -> Floats:
         block -= means[groups[rows]]
         distances[rows] = np.sqrt(np.einsum("ij,ij->i", block, block))
     return distances
-
-
-def medians(values: Floats, groups: Indices) -> Floats:
-    """Give the median of each group's values; of an empty group, 0.
-
-    Examples
-    --------
-    >>> medians(np.array([5.0, 1, 2, 8]), np.array([2, 0, 0, 2])).tolist()
-    [1.5, 0.0, 6.5]
-    """
-    ordered = values[np.lexsort((values, groups))]
-    sizes = np.bincount(groups)
-    starts = np.cumsum(sizes) - sizes
-    found = np.zeros(len(sizes))
-    held = sizes > 0
-    low, high = starts + (sizes - 1) // 2, starts + sizes // 2
-    found[held] = (ordered[low[held]] + ordered[high[held]]) / 2
-    return found
 
 
 def _blocks(vectors: NDArray[np.float32]) -> Iterator[tuple[slice, NDArray[Any]]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from samplewise.errors import InputError
 from samplewise.pool import Category, Pool
-from samplewise.select.allocation import allocate
+from samplewise.select.allocation import allocate, in_turns
 from samplewise.select.base import Choice, Selector
 
 if TYPE_CHECKING:
@@ -83,9 +83,8 @@ class Stratified(Selector):
         owner = groups[order]
         rank = np.arange(len(order)) - np.searchsorted(owner, owner)
         taken = rank < counts[owner]
-        # A group's i-th row of c stands at (i + 1/2) / c: groups take turns in their shares.
-        turn = (rank[taken] + 0.5) / counts[owner[taken]]
-        return Choice(order[taken][np.lexsort((owner[taken], turn))], columns={"group": codes})
+        parts = np.split(order[taken], np.cumsum(counts)[:-1])
+        return Choice(in_turns(parts), columns={"group": codes})
 
     def _groups(self, pool: Pool) -> Category:
         by = self.by or ("label" if pool.source is None else "source")
