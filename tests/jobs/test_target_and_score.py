@@ -1,5 +1,6 @@
 """A run that aims at a target, and one whose scores are worked out or come from a file."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import pytest
 
 from samplewise import registry
 from samplewise.errors import InputError, UsageError
-from samplewise.jobs import SelectJob, run_select
+from samplewise.jobs import CompareJob, SelectJob, rerun, run_compare, run_select
 from samplewise.score import Scorer
 from samplewise.select import Selector
 from samplewise.select.base import Choice
@@ -101,3 +102,34 @@ def test_what_makes_no_sense_is_refused(methods, pool_file, tmp_path, more, erro
         run_select(SelectJob(str(pool_file), **more), tmp_path / "run")
     assert not (tmp_path / "run" / "selected.jsonl").exists()
     assert Length.calls == []
+
+
+def test_a_comparison_reads_its_pool_as_a_selection_does(methods, pool_file, tmp_path):
+    aim = tmp_path / "aim.jsonl"
+    aim.write_text('{"text": "parrots are green"}\n')
+    job = CompareJob(
+        str(pool_file),
+        ["kmeans-quality", "nearest-to-first"],
+        "5",
+        proxy="coverage",
+        seeds=2,
+        score="method:length",
+        target=str(aim),
+    )
+    record = run_compare(job, tmp_path / "run")
+    assert set(record["methods"]) == {"kmeans-quality", "nearest-to-first", "random"}
+    assert np.load(tmp_path / "run" / "score.npy")[0] == len("word ")
+    assert record["input"]["target"]
+    with pytest.raises(UsageError, match="--score-set"):
+        run_compare(dataclasses.replace(job, score=None, score_knobs={"x": "1"}), tmp_path / "no")
+
+
+def test_a_target_that_has_changed_is_noticed(methods, pool_file, tmp_path):
+    aim = tmp_path / "aim.jsonl"
+    aim.write_text('{"text": "parrots are green"}\n')
+    job = SelectJob(str(pool_file), "1", method="nearest-to-first", target=str(aim))
+    run_select(job, tmp_path / "run")
+    rerun(tmp_path / "run", tmp_path / "same")
+    aim.write_text('{"text": "something else"}\n')
+    with pytest.raises(InputError, match="has changed"):
+        rerun(tmp_path / "run", tmp_path / "other")

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from samplewise.cli.options import Json, Out, settings
+from samplewise.cli.options import (
+    Cache,
+    Embed,
+    EmbedUrl,
+    Json,
+    Label,
+    Out,
+    PoolFile,
+    Resume,
+    Score,
+    ScoreKnobs,
+    Source,
+    Strict,
+    Tags,
+    Target,
+    Text,
+    settings,
+)
 
 __all__ = ["app"]
 
@@ -22,7 +38,7 @@ def compare() -> None:
 
 @app.command()
 def select(
-    pool: Annotated[str, typer.Argument(help="File or folder of rows, or a .npy of vectors.")],
+    pool: PoolFile,
     out: Out,
     methods: Annotated[
         str,
@@ -54,32 +70,21 @@ def select(
         bool, typer.Option(help="Whether the values of all methods are taken to scatter alike.")
     ] = True,
     rng: Annotated[int, typer.Option(help="The seed of all seeds.")] = 0,
-    text: Annotated[str | None, typer.Option(help="Text fields, comma-separated.")] = None,
-    label: Annotated[str | None, typer.Option(help="Label field.")] = None,
-    source: Annotated[str | None, typer.Option(help="Source field.")] = None,
-    score: Annotated[str | None, typer.Option(help="Score field; higher is better.")] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Rows like those that the chosen ones are for.")
-    ] = None,
-    embed: Annotated[
-        str,
-        typer.Option(
-            help="builtin, sentence-transformers:MODEL, endpoint:MODEL, FILE.npy or column:NAME."
-        ),
-    ] = "builtin",
-    embed_url: Annotated[
-        str | None, typer.Option(help="Address of an OpenAI-compatible endpoint.")
-    ] = None,
+    text: Text = None,
+    label: Label = None,
+    source: Source = None,
+    score: Score = None,
+    score_knobs: ScoreKnobs = None,
+    target: Target = None,
+    tags: Tags = None,
+    embed: Embed = "builtin",
+    embed_url: EmbedUrl = None,
     workers: Annotated[
         int | None, typer.Option(help="Methods that run at the same time; one a core by default.")
     ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder for rows and vectors; beside --out by default.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Take up a stopped run.")] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first row that cannot be read.")
-    ] = False,
+    cache: Cache = None,
+    resume: Resume = False,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Compare methods that choose rows, beside a random choice, judged by a proxy over seeds.
@@ -106,7 +111,9 @@ def select(
         label=label,
         source=source,
         score=score,
+        score_knobs=settings(score_knobs or [], option="--score-set"),
         target=target,
+        tags=tags,
         embed=embed,
         embed_url=embed_url,
         strict=strict,

@@ -10,7 +10,24 @@ from typing import Annotated, Any
 import typer
 
 from samplewise.cli import compare
-from samplewise.cli.options import Json, Out, settings
+from samplewise.cli.options import (
+    Cache,
+    Embed,
+    EmbedUrl,
+    Json,
+    Label,
+    Out,
+    PoolFile,
+    Resume,
+    Score,
+    ScoreKnobs,
+    Source,
+    Strict,
+    Tags,
+    Target,
+    Text,
+    settings,
+)
 from samplewise.errors import SamplewiseError
 
 __all__ = ["app", "main"]
@@ -51,7 +68,7 @@ def version(
 
 @app.command()
 def select(
-    pool: Annotated[str, typer.Argument(help="File or folder of rows, or a .npy of vectors.")],
+    pool: PoolFile,
     out: Out,
     budget: Annotated[
         str, typer.Option(help="5%, 2000, '2000 rows' or '1M tokens'.", show_default=True)
@@ -64,42 +81,24 @@ def select(
         list[str] | None, typer.Option("--set", help="A knob of the method: NAME=VALUE.")
     ] = None,
     rng: Annotated[int, typer.Option(help="The seed.")] = 0,
-    text: Annotated[str | None, typer.Option(help="Text fields, comma-separated.")] = None,
-    label: Annotated[str | None, typer.Option(help="Label field.")] = None,
-    source: Annotated[str | None, typer.Option(help="Source field.")] = None,
-    score: Annotated[
-        str | None,
-        typer.Option(help="Score field, method:NAME (samplewise methods --room score), or a .npy."),
-    ] = None,
-    score_knobs: Annotated[
-        list[str] | None, typer.Option("--score-set", help="A knob of that method: NAME=VALUE.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Rows like those that the chosen ones are for.")
-    ] = None,
-    tags: Annotated[str | None, typer.Option(help="Field of a list of tags, or of a,b;c.")] = None,
-    embed: Annotated[
-        str,
-        typer.Option(
-            help="builtin, sentence-transformers:MODEL, endpoint:MODEL, FILE.npy or column:NAME."
-        ),
-    ] = "builtin",
-    embed_url: Annotated[
-        str | None, typer.Option(help="Address of an OpenAI-compatible endpoint.")
-    ] = None,
+    text: Text = None,
+    label: Label = None,
+    source: Source = None,
+    score: Score = None,
+    score_knobs: ScoreKnobs = None,
+    target: Target = None,
+    tags: Tags = None,
+    embed: Embed = "builtin",
+    embed_url: EmbedUrl = None,
     outcome: Annotated[
         str | None,
         typer.Option(help="FILE.py:FUNCTION that scores the rows drawn in a round."),
     ] = None,
     engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
     ray_address: Annotated[str | None, typer.Option(help="Ray cluster to join.")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder for rows and vectors; beside --out by default.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Take up a stopped run.")] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at the first row that cannot be read.")
-    ] = False,
+    cache: Cache = None,
+    resume: Resume = False,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Choose rows of a pool to train on.

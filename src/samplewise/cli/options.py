@@ -10,10 +10,55 @@ import typer
 
 from samplewise.errors import UsageError
 
-__all__ = ["Json", "Out", "settings"]
+__all__ = [
+    "Cache",
+    "Embed",
+    "EmbedUrl",
+    "Json",
+    "Label",
+    "Out",
+    "PoolFile",
+    "Resume",
+    "Score",
+    "ScoreKnobs",
+    "Source",
+    "Strict",
+    "Tags",
+    "Target",
+    "Text",
+    "settings",
+]
 
 Out = Annotated[Path, typer.Option("--out", help="Run folder; made new.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+PoolFile = Annotated[str, typer.Argument(help="File or folder of rows, or a .npy of vectors.")]
+Text = Annotated[str | None, typer.Option(help="Text fields, comma-separated.")]
+Label = Annotated[str | None, typer.Option(help="Label field.")]
+Source = Annotated[str | None, typer.Option(help="Source field.")]
+Score = Annotated[
+    str | None,
+    typer.Option(help="Score field, method:NAME (samplewise methods --room score), or a .npy."),
+]
+ScoreKnobs = Annotated[
+    list[str] | None, typer.Option("--score-set", help="A knob of that method: NAME=VALUE.")
+]
+Tags = Annotated[str | None, typer.Option(help="Field of a list of tags, or of a,b;c.")]
+Target = Annotated[str | None, typer.Option(help="Rows like those that the chosen ones are for.")]
+Embed = Annotated[
+    str,
+    typer.Option(
+        help="builtin, sentence-transformers:MODEL, endpoint:MODEL, FILE.npy or column:NAME."
+    ),
+]
+EmbedUrl = Annotated[str | None, typer.Option(help="Address of an OpenAI-compatible endpoint.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder for rows and vectors; beside --out by default.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Take up a stopped run.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at the first row that cannot be read.")
+]
 
 
 def settings(

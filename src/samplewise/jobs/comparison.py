@@ -17,10 +17,11 @@ from samplewise import registry
 from samplewise.budget import Budget, BudgetLike
 from samplewise.embed import embed_pool
 from samplewise.engine import make_engine
-from samplewise.errors import InputError, UsageError
+from samplewise.errors import UsageError
 from samplewise.files import atomic_path, atomic_write
 from samplewise.jobs.contest import BASELINE, Contest
 from samplewise.jobs.proxies import Proxy, make_proxy, parse_spec
+from samplewise.jobs.reading import PoolJob, cache_of, describe_input, read_pool, with_places
 from samplewise.measure.elimination import Race, Standing
 from samplewise.pool import Pool
 from samplewise.progress import Progress, Silent
@@ -131,13 +132,13 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class CompareJob:
+class CompareJob(PoolJob):
     """All that decides what a comparison gives.
 
     Parameters
     ----------
     pool : str
-        File or folder of rows.
+        File or folder of rows; what else is read of it, and how, is as in `PoolJob`.
     methods : list of str
         Names, also with knobs: ``"kmeans-random:clusters=64"``.
     budget : str
@@ -148,21 +149,8 @@ class CompareJob:
         ``"probe"``, ``"coverage"`` or ``"lm"``, also with knobs.
     seeds, held_out, alpha, indifference, eliminate, pooled
         As `samplewise.compare` takes them.
-    rng : int
-        The seed of all seeds.
-    text, label, source, score : str, optional
-        Fields of a row, where they are not to be found by themselves.
-    target : str, optional
-        File of rows like those that the chosen ones are for.
-    embed : str
-        What makes the vectors, as `samplewise select` takes it.
-    embed_url : str, optional
-        Address of the endpoint.
-    strict : bool
-        Whether a row that cannot be read stops the run.
     """
 
-    pool: str
     methods: list[str]
     budget: str = "5%"
     knobs: Mapping[str, str] = field(default_factory=dict)
@@ -173,15 +161,6 @@ class CompareJob:
     indifference: float = 0.0
     eliminate: bool = True
     pooled: bool = True
-    rng: int = 0
-    text: str | None = None
-    label: str | None = None
-    source: str | None = None
-    score: str | None = None
-    target: str | None = None
-    embed: str = "builtin"
-    embed_url: str | None = None
-    strict: bool = False
 
 
 def compare(
@@ -337,14 +316,21 @@ def run_compare(
         eliminate=job.eliminate,
         pooled=job.pooled,
     )
-    target = None if job.target is None else _found(job.target)
-    job = dataclasses.replace(job, pool=_found(job.pool), target=target)
+    job.scorer()  # refuses what is none
+    job = with_places(job)
     out = Path(out)
-    store = Path(cache) if cache else out.resolve().parent / ".samplewise-cache"
     with RunFolder(out, dataclasses.asdict(job), resume=resume) as folder:
         if folder.finished:
             return folder.record
-        pool = _read(job, contest, folder, store, progress)
+        pool = read_pool(
+            job,
+            folder,
+            cache_of(out, cache),
+            make_engine("local"),
+            progress,
+            check=contest.check,
+            needs_vectors=contest.needs_vectors,
+        )
         with folder.stage("compare"):
             comparison = _compare(contest, pool, workers, folder.ledger, progress)
         with folder.stage("report"):
@@ -388,47 +374,13 @@ def _compare(
     return Comparison(pool, contest.budget, contest.methods, proxy, race, runs, report)
 
 
-def _read(
-    job: CompareJob, contest: Contest, folder: RunFolder, store: Path, progress: Progress
-) -> Pool:
-    """Read the pool and its target, refuse what cannot run, and see to the vectors."""
-    import orjson
-
-    engine = make_engine("local")
-    where: dict[str, Any] = {"cache": store, "engine": engine, "progress": progress}
-    with folder.stage("read"):
-        pool = Pool.read(
-            job.pool,
-            text=job.text,
-            label=job.label,
-            source=job.source,
-            score=job.score,
-            strict=job.strict,
-            **where,
-        )
-        if job.target is not None:
-            pool = pool.with_target(Pool.read(job.target, text=job.text, **where))
-        lines = (orjson.dumps(row.as_json()) + b"\n" for row in pool.rejected)
-        atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
-    contest.check(pool)
-    if not contest.needs_vectors(pool):
-        return pool
-    with folder.stage("embed"):
-        return embed_pool(pool, job.embed, url=job.embed_url, **where)
-
-
 def _facts(job: CompareJob, comparison: Comparison) -> dict[str, Any]:
     pool = comparison.pool
     return {
         "command": "compare select",
         "version": samplewise.__version__,
         "seed": job.rng,
-        "input": {
-            "path": job.pool,
-            "hash": pool.fingerprint,
-            "rows": pool.read_count,
-            "rejected": len(pool.rejected),
-        },
+        "input": describe_input(job, pool),
         "methods": {
             name: {"method": method.name, "knobs": method.settings()}
             for name, method in comparison.methods.items()
@@ -439,12 +391,6 @@ def _facts(job: CompareJob, comparison: Comparison) -> dict[str, Any]:
         "decided": comparison.race.decided,
         "verdict": comparison.report["verdict"]["text"],
     }
-
-
-def _found(path: str) -> str:
-    if not Path(path).exists():
-        raise InputError("no such file or folder", file=path)
-    return str(Path(path).resolve())
 
 
 def _made(methods: Methods) -> dict[str, Selector]:

@@ -9,21 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import samplewise
 from samplewise import registry
 from samplewise.budget import Budget
-from samplewise.embed import embed_pool
 from samplewise.engine import make_engine
 from samplewise.errors import InputError, UsageError
-from samplewise.files import atomic_path, atomic_write
-from samplewise.pool import Pool, load_vectors
+from samplewise.jobs.reading import PoolJob, cache_of, describe_input, read_pool, with_places
+from samplewise.pool import Pool
 from samplewise.progress import Progress, Silent
 from samplewise.rng import generator
 from samplewise.runs import RunFolder, read_run
-from samplewise.score.base import Scorer
-from samplewise.score.base import score as score_pool
 from samplewise.select.base import (
     Outcome,
     Selection,
@@ -38,55 +33,27 @@ __all__ = ["SelectJob", "rerun", "run_select"]
 
 
 @dataclass(frozen=True)
-class SelectJob:
+class SelectJob(PoolJob):
     """All that decides what is selected.
 
     Parameters
     ----------
     pool : str
-        File or folder of rows.
+        File or folder of rows; what else is read of it, and how, is as in `PoolJob`.
     budget : str
         As `Budget.parse` reads it.
     method : str, optional
         By default `kmeans-quality` where every row has a score, else `kmeans-random`.
     knobs : mapping of str to value
         Knobs of the method; text is read as the knob's type.
-    rng : int
-        The seed.
-    text, label, source, score, tags : str, optional
-        Fields of a row, where they are not to be found by themselves. `score` may also be
-        ``"method:NAME"``, a scorer that works one out, or a ``.npy`` file with one a row.
-    score_knobs : mapping of str to value
-        Knobs of the scorer.
-    target : str, optional
-        File or folder of rows like those that the chosen ones are for.
-    embed : str
-        ``"builtin"``, ``"sentence-transformers:MODEL"``, ``"endpoint:MODEL"``, a ``.npy`` file
-        or ``"column:NAME"``.
-    embed_url : str, optional
-        Address of the endpoint.
     outcome : str, optional
         ``"FILE.py:FUNCTION"`` that says what draws were worth, for methods that learn from it.
-    strict : bool
-        Whether a row that cannot be read stops the run.
     """
 
-    pool: str
     budget: str = "5%"
     method: str | None = None
     knobs: Mapping[str, Any] = field(default_factory=dict)
-    rng: int = 0
-    text: str | None = None
-    label: str | None = None
-    source: str | None = None
-    score: str | None = None
-    score_knobs: Mapping[str, Any] = field(default_factory=dict)
-    target: str | None = None
-    tags: str | None = None
-    embed: str = "builtin"
-    embed_url: str | None = None
     outcome: str | None = None
-    strict: bool = False
 
 
 def run_select(
@@ -133,17 +100,22 @@ def run_select(
     # The default is known only when the pool is read; any one-call method can stand in for it.
     first = _method(job, "") if job.method else Random()
     check_request(first, Budget.parse(job.budget), outcome)
-    scorer = _scorer(job)
-    job = dataclasses.replace(
-        job, pool=_found(job.pool), target=None if job.target is None else _found(job.target)
-    )
+    job.scorer()  # refuses what is none
+    job = with_places(job)
     out = Path(out)
-    store = Path(cache) if cache else out.resolve().parent / ".samplewise-cache"
     with RunFolder(out, dataclasses.asdict(job), resume=resume) as folder:
         if folder.finished:
             return folder.record
         runner = make_engine(engine, address=ray_address)
-        pool = _read(job, scorer, folder, store, runner, progress)
+        pool = read_pool(
+            job,
+            folder,
+            cache_of(out, cache),
+            runner,
+            progress,
+            check=lambda known: _method(job, default_method(known)).check(known),
+            needs_vectors=lambda known: True,  # the report draws a map of them
+        )
         selection = _select(job, pool, folder, runner, outcome, progress)
         _report(job, folder, selection, engine)
         return folder.record
@@ -165,7 +137,10 @@ def rerun(run: str | Path, out: str | Path, *, progress: Progress | None = None)
         again = run_compare(CompareJob(**arguments), out, progress=progress)
     else:
         again = run_select(SelectJob(**arguments), out, progress=progress)
-    if record["state"] == "done" and record["input"]["hash"] != again["input"]["hash"]:
+    before, now = (
+        {key: one["input"].get(key) for key in ("hash", "target")} for one in (record, again)
+    )
+    if record["state"] == "done" and before != now:
         raise InputError(
             "has changed since the first run, so the result may differ too",
             file=again["input"]["path"],
@@ -195,83 +170,6 @@ def load_outcome(spec: str) -> Outcome:
     return function  # type: ignore[no-any-return]
 
 
-def _found(path: str) -> str:
-    if not Path(path).exists():
-        raise InputError("no such file or folder", file=path)
-    return str(Path(path).resolve())
-
-
-def _scorer(job: SelectJob) -> Scorer | None:
-    """Make the scorer that `--score method:NAME` asks for."""
-    kind, _, name = (job.score or "").partition(":")
-    if kind != "method" or not name:
-        if job.score_knobs:
-            raise UsageError("--score-set goes with --score method:NAME")
-        return None
-    made = registry.make(name, job.score_knobs, "score")
-    assert isinstance(made, Scorer)
-    return made
-
-
-def _read(
-    job: SelectJob,
-    scorer: Scorer | None,
-    folder: RunFolder,
-    store: Path,
-    engine: Any,
-    progress: Progress,
-) -> Pool:
-    """Read the pool and its target, and see to their vectors and scores."""
-    with folder.stage("read"):
-        where: dict[str, Any] = {"cache": store, "engine": engine, "progress": progress}
-        score = job.score
-        from_file = score is not None and score.endswith(".npy")
-        pool = Pool.read(
-            job.pool,
-            text=job.text,
-            label=job.label,
-            source=job.source,
-            score=None if scorer or from_file else score,
-            tags=job.tags,
-            strict=job.strict,
-            **where,
-        )
-        if from_file:
-            assert score is not None
-            pool = pool.with_score(load_vectors(Path(score)), score)
-        if job.target is not None:
-            pool = pool.with_target(Pool.read(job.target, text=job.text, **where))
-    if scorer:
-        scorer.check(pool)
-    # Any score will do to see what else the pool lacks, before the work of scoring it.
-    known = pool.with_score(np.zeros(len(pool))) if scorer else pool
-    _method(job, default_method(known)).check(known)
-    with folder.stage("embed"):
-        pool = embed_pool(
-            pool, job.embed, url=job.embed_url, engine=engine, cache=store, progress=progress
-        )
-    return _scored(job, pool, scorer, folder, engine, progress) if scorer else pool
-
-
-def _scored(
-    job: SelectJob,
-    pool: Pool,
-    scorer: Scorer,
-    folder: RunFolder,
-    engine: Any,
-    progress: Progress,
-) -> Pool:
-    """Score the pool; the run folder keeps the scores, so that a resumed run has them."""
-    path = folder.path / "score.npy"
-    if path.exists():
-        return pool.with_score(np.load(path), scorer.name)
-    with folder.stage("score"):
-        pool = score_pool(pool, scorer, rng=job.rng, engine=engine, progress=progress)
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.save(stream, np.asarray(pool.score))
-    return pool
-
-
 def _select(
     job: SelectJob,
     pool: Pool,
@@ -292,10 +190,6 @@ def _select(
             ledger=folder.ledger,
         )
     with folder.stage("write"):
-        import orjson
-
-        lines = (orjson.dumps(row.as_json()) + b"\n" for row in pool.rejected)
-        atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
         selection.write(folder.path)
     return selection
 
@@ -317,12 +211,7 @@ def _report(job: SelectJob, folder: RunFolder, selection: Selection, engine: str
         "version": samplewise.__version__,
         "engine": engine,
         "seed": job.rng,
-        "input": {
-            "path": job.pool,
-            "hash": pool.fingerprint,
-            "rows": pool.read_count,
-            "rejected": len(pool.rejected),
-        },
+        "input": describe_input(job, pool),
         "method": selection.method.name,
         "knobs": selection.method.settings(),
         "budget": str(selection.budget),
