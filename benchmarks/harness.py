@@ -64,7 +64,7 @@ def compare(
     dict
         What is written to the file.
     """
-    run = _call if in_process else _call_in_a_fresh_process
+    run = _call if in_process else in_a_fresh_process
     if in_process:
         for function in contestants.values():
             function()
@@ -175,7 +175,8 @@ def _call(function: Callable[[], Any]) -> dict[str, Any]:
     return {"seconds": seconds, "peak_mb": peak_mb(), "returned": kept}
 
 
-def _call_in_a_fresh_process(function: Callable[[], Any]) -> dict[str, Any]:
+def in_a_fresh_process(function: Callable[[], Any]) -> dict[str, Any]:
+    """Call a function in a new process: seconds, peak memory, and what it returned."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_call, (function,))
 

@@ -157,9 +157,8 @@ def escape(text: str) -> str:
 
 def needs(cls: type[registry.Method]) -> str:
     """Say what the rows must have."""
-    if cls.name == "information-gain":
-        return "tags or vectors"
-    return ", ".join(NEEDS.get(need, need) for need in getattr(cls, "needs", ())) or "nothing"
+    named = ", ".join(NEEDS.get(need, need) for need in cls.needs)
+    return named or getattr(cls, "needs_note", "") or "nothing"
 
 
 def paper_link(cls: type[registry.Method]) -> str:

@@ -13,9 +13,13 @@ def test_target_is_embedded_with_the_pool():
 
 
 def test_target_of_other_dimensions_is_refused():
-    pool = sw.Pool.from_arrays(np.eye(3)).with_target(sw.Pool.from_arrays(np.eye(4), name="aim"))
-    with pytest.raises(InputError, match="aim: has vectors of 4 dimensions, and the pool's have 3"):
-        embed_pool(pool)
+    words = "aim: has vectors of 4 dimensions, and the pool's have 3"
+    aim = sw.Pool.from_arrays(np.eye(4), name="aim")
+    with pytest.raises(InputError, match=words):
+        sw.Pool.from_arrays(np.eye(3)).with_target(aim)
+    texts = sw.Pool.from_rows([{"text": "red"}]).with_target(aim)
+    with pytest.raises(InputError, match="aim: has vectors of 4 dimensions"):
+        embed_pool(texts)
 
 
 def test_scores_are_checked_and_copied():

@@ -439,12 +439,25 @@ class Pool:
     def with_target(self, target: Pool) -> Pool:
         """Give the same pool, aimed at the rows of another: what the chosen rows are for.
 
+        Raises
+        ------
+        InputError
+            If both have vectors, of different dimensions.
+
         Examples
         --------
         >>> pool = Pool.from_rows([{"text": "red"}, {"text": "green"}])
         >>> len(pool.with_target(Pool.from_rows([{"text": "blue"}])).target)
         1
         """
+        if self.embeddings is not None and target.embeddings is not None:
+            ours, theirs = self.embeddings.shape[1], target.embeddings.shape[1]
+            if ours != theirs:
+                raise InputError(
+                    f"has vectors of {theirs} dimensions, and the pool's have {ours}",
+                    file=target.name,
+                    mend="embed both with one model",
+                )
         return dataclasses.replace(self, target=target)
 
     def with_score(self, values: ArrayLike, name: str = "score") -> Pool:
@@ -528,6 +541,11 @@ class Pool:
     def classes(self) -> Category | None:
         """The label of every row; where the rows have none, their source."""
         return self.source if self.label is None else self.label
+
+    @property
+    def domains(self) -> Category | None:
+        """The source of every row; where the rows have none, their label."""
+        return self.label if self.source is None else self.source
 
     # --- asking it ----------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import samplewise as sw
-from samplewise.errors import InputError, UsageError
+from samplewise.errors import UsageError
 from samplewise.measure.transport import pairwise_costs
 from samplewise.select import nearest
 from samplewise.select.nearest import NearestToTarget, TaskNeighbours, take_turns
@@ -78,12 +78,6 @@ def test_ties_go_to_the_lowest_index():
 def test_turns_stop_at_the_budget():
     assert take_turns(np.array([[0, 1], [0, 2]]), 10).tolist() == [0, 1, 2]
     assert take_turns(np.array([[0, 1], [0, 2]]), 2).tolist() == [0, 1]
-
-
-def test_a_target_of_other_dimensions_is_refused():
-    pool = sw.Pool.from_arrays(np.eye(3)).with_target(sw.Pool.from_arrays(np.eye(2), name="aim"))
-    with pytest.raises(InputError, match="aim: the target has vectors of 2"):
-        sw.select(pool, 1, "tapt")
 
 
 @pytest.mark.parametrize("method", [NearestToTarget, TaskNeighbours])

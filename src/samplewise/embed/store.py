@@ -97,7 +97,6 @@ def embed_pool(
         target = embed_pool(pool.target, embedder, **where, progress=progress)
         plain = dataclasses.replace(pool, target=None)
         pool = embed_pool(plain, embedder, **where, progress=progress)
-        _same_space(pool, target)
         return pool.with_target(target)
     if pool.embeddings is not None:
         return pool
@@ -127,18 +126,6 @@ def embed_pool(
         for shard in folder.glob("shard-*.npy"):
             shard.unlink()
     return pool.with_embeddings(np.load(whole, mmap_mode="r"), embedder.id)
-
-
-def _same_space(pool: Pool, target: Pool) -> None:
-    assert pool.embeddings is not None
-    assert target.embeddings is not None
-    ours, theirs = pool.embeddings.shape[1], target.embeddings.shape[1]
-    if ours != theirs:
-        raise InputError(
-            f"has vectors of {theirs} dimensions, and the pool's have {ours}",
-            file=target.name,
-            mend="embed both with one model",
-        )
 
 
 def count_tokens(pool: Pool, engine: Engine) -> NDArray[np.int64]:

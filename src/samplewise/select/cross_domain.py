@@ -77,7 +77,7 @@ class CrossDomain(Selector):
 
     def choose(self, pool: Pool, n: int, rng: np.random.Generator, engine: Engine) -> Choice:
         """Choose `n` rows; column `domain`: the code of each row's domain, -1 for none."""
-        domains = pool.label if pool.source is None else pool.source
+        domains = pool.domains
         assert domains is not None
         codes = domains.codes.astype(np.int64)
         sizes = np.bincount(codes + 1, minlength=len(domains.names) + 1)

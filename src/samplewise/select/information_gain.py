@@ -143,6 +143,8 @@ class InformationGain(Selector):
                     f"{self.name}: knob '{knob}' is {getattr(self, knob)!r}", mend=f"give {mend}"
                 )
 
+    needs_note: ClassVar[str] = "tags or vectors"
+
     def needs_of(self, pool: Pool) -> tuple[str, ...]:
         """Say that rows without tags must have vectors: their clusters are the tags then."""
         return ("embeddings",) if pool.tags is None else ()

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from samplewise.errors import InputError
 from samplewise.measure.transport import nearest_costs
 from samplewise.measure.vectors import directions
 from samplewise.pool import Pool
@@ -26,7 +25,7 @@ from samplewise.select.base import Choice, Selector
 if TYPE_CHECKING:
     from samplewise.engine.base import Engine
 
-__all__ = ["Aimed", "NearestToTarget", "TaskNeighbours", "take_turns"]
+__all__ = ["NearestToTarget", "TaskNeighbours", "take_turns"]
 
 _NEIGHBOURS = 2**23  # the most neighbours held, of all target rows together
 _PRODUCTS = 2**18  # pool rows that faiss looks at in one call
@@ -36,34 +35,10 @@ Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Aimed(Selector):
-    """Shared base: a method that compares vectors of the pool with those of the target."""
-
-    needs: ClassVar[tuple[str, ...]] = ("embeddings", "target")
-
-    def check(self, pool: Pool) -> None:
-        """Refuse, besides, a target whose vectors have other dimensions.
-
-        Raises
-        ------
-        InputError
-        """
-        super().check(pool)
-        assert pool.target is not None
-        ours, theirs = pool.embeddings, pool.target.embeddings
-        if ours is not None and theirs is not None and ours.shape[1] != theirs.shape[1]:
-            raise InputError(
-                f"the target has vectors of {theirs.shape[1]} dimensions, and the pool's have "
-                f"{ours.shape[1]}",
-                file=pool.target.name,
-                mend="embed both in the same way",
-            )
-
-
-@dataclass(frozen=True)
-class Nearby(Aimed):
+class Nearby(Selector):
     """Shared base of the two methods."""
 
+    needs: ClassVar[tuple[str, ...]] = ("embeddings", "target")
     cost: ClassVar[str] = "O(n m d) for m target rows"
     paper: ClassVar[str] = "2004.10964"
 

@@ -31,8 +31,7 @@ from samplewise.measure.transport import (
     sinkhorn,
 )
 from samplewise.pool import Pool
-from samplewise.select.base import Choice
-from samplewise.select.nearest import Aimed
+from samplewise.select.base import Choice, Selector
 
 if TYPE_CHECKING:
     from samplewise.engine.base import Engine
@@ -44,7 +43,7 @@ _MOST = 500_000  # pairs of rows up to which 'exact' can be asked
 
 
 @dataclass(frozen=True)
-class OptimalTransport(Aimed):
+class OptimalTransport(Selector):
     """The rows that bring the pool's distribution nearest to the target's.
 
     Row i has the gradient g_i = n / (n - 1) (f_i - mean f), where f is the pool's dual potential
@@ -90,6 +89,7 @@ class OptimalTransport(Aimed):
     """
 
     name: ClassVar[str] = "optimal-transport"
+    needs: ClassVar[tuple[str, ...]] = ("embeddings", "target")
     aliases: ClassVar[tuple[str, ...]] = ("got-d",)
     paper: ClassVar[str] = "2405.02774"
     cost: ClassVar[str] = "O(n m d + i n m) for m target rows and i iterations"

@@ -87,7 +87,6 @@ class Stratified(Selector):
         return Choice(in_turns(parts), columns={"group": codes})
 
     def _groups(self, pool: Pool) -> Category:
-        by = self.by or ("label" if pool.source is None else "source")
-        groups: Category | None = getattr(pool, by)
+        groups: Category | None = getattr(pool, self.by or "domains")
         assert groups is not None  # check has seen to it
         return groups
