@@ -108,9 +108,9 @@ class Sensitivity(ByImportance):
         Whether leverage scores are added to the sensitivities: best possible up to logarithms for
         p <= 2 (arXiv 2406.00328). That it is right for p > 2 too is an inference.
     scores : {'auto', 'exact', 'upper'}
-        Whether sensitivities are exact (one convex problem a row: some seconds for 2,000 rows) or
-        bounded from above by Lewis weights and root leverage scores. 'auto': exact for p = 2 and
-        for pools up to about 1,000 rows of 16 dimensions.
+        Whether sensitivities are exact (one convex problem a row, so that twice the rows take four
+        times as long) or bounded from above by Lewis weights and root leverage scores. 'auto':
+        exact for p = 2 and for pools up to about 1,000 rows of 16 dimensions.
     floor : float
         What every row gets on top of its score, in parts of 1 / N, above 0. The paper's is 1.
     with_score : bool
