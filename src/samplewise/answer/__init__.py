@@ -1,0 +1,1 @@
+"""Which whole answers to draw, verify and keep."""

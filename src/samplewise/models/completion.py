@@ -1,0 +1,185 @@
+"""What every model that answers can do: complete requests, and stream a completion.
+
+Behind the protocol may stand the built-in model, a folder of weights or a server. A strategy sees
+none of that: it asks for completions, and stops a stream by closing it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, NamedTuple, TypeAlias
+
+from samplewise.errors import UsageError
+from samplewise.problems import Message
+
+__all__ = ["Chunk", "Completion", "Finish", "Model", "Price", "Request"]
+
+Finish: TypeAlias = Literal["stop", "length", "filtered", "cancelled", "failed"]
+"""Why a completion ended: the model ended it (or a stop string did), its tokens were used up, the
+server held it back, whoever asked did not wait for the end, or there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion that is wanted.
+
+    Parameters
+    ----------
+    messages : tuple of Message
+        The conversation so far. Where its last turn is the assistant's, the completion goes on with
+        that turn.
+    temperature : float
+        0 takes the likeliest token each time.
+    top_p : float
+        Tokens are drawn from the likeliest that together have this probability.
+    max_tokens : int, optional
+        The most tokens to draw; None leaves it to the model: its whole context, or a server's own
+        rule.
+    stop : tuple of str
+        Texts that end the completion; they are not part of it.
+    seed : int, optional
+        The same seed gives the same completion, where the backend can promise that.
+    log_probabilities : bool
+        Whether the log-probability of each token drawn is wanted.
+
+    Examples
+    --------
+    >>> Request.ask("What is 2 + 3?", temperature=0.0, max_tokens=8).temperature
+    0.0
+    """
+
+    messages: tuple[Message, ...]
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    log_probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.messages:
+            raise UsageError("a request has no message", mend="ask something")
+        if not 0 <= self.temperature < float("inf"):
+            raise UsageError(f"temperature is {self.temperature}", mend="give 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top_p is {self.top_p}", mend="give more than 0 and at most 1")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise UsageError(f"max_tokens is {self.max_tokens}", mend="give 1 or more, or None")
+
+    @classmethod
+    def ask(cls, question: str, **settings: object) -> Request:
+        """Make a request of one question."""
+        return cls((Message("user", question),), **settings)  # type: ignore[arg-type]
+
+    def with_seed(self, seed: int | None) -> Request:
+        """Give the same request with another seed."""
+        return dataclasses.replace(self, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came back of a request.
+
+    Attributes
+    ----------
+    text : str
+        The answer, without what the model thought to itself.
+    finish : {'stop', 'length', 'filtered', 'cancelled', 'failed'}
+        Why it ended.
+    prompt_tokens, tokens : int
+        Tokens read and tokens drawn, those of thinking among them.
+    thinking : str
+        What a reasoning model thought to itself, where the backend shows it.
+    thinking_tokens : int
+        How many of `tokens` that took, where the backend says.
+    log_probabilities : tuple of float, optional
+        Of each token drawn, in nats, where asked for and known.
+    error : str
+        Why there is none, where it failed.
+    seconds : float
+        From asking to the end.
+    counted : bool
+        Whether the token counts are the backend's; if not, they are estimates.
+    """
+
+    text: str
+    finish: Finish = "stop"
+    prompt_tokens: int = 0
+    tokens: int = 0
+    thinking: str = ""
+    thinking_tokens: int = 0
+    log_probabilities: tuple[float, ...] | None = None
+    error: str = ""
+    seconds: float = 0.0
+    counted: bool = True
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model came to an end of its own."""
+        return self.finish == "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a stream; the last one carries the whole completion."""
+
+    text: str = ""
+    thinking: str = ""
+    tokens: int = 0
+    """Tokens in this piece, those of thinking among them."""
+    completion: Completion | None = field(default=None, repr=False)
+
+
+class Price(NamedTuple):
+    """Dollars a million tokens, read and drawn."""
+
+    prompt: float
+    completion: float
+
+    def of(self, completion: Completion) -> float:
+        """Give what a completion cost, in dollars."""
+        return (self.prompt * completion.prompt_tokens + self.completion * completion.tokens) / 1e6
+
+
+class Model(ABC):
+    """Something that completes requests; an asynchronous context manager that closes it.
+
+    Attributes
+    ----------
+    name : str
+        What it was made from, such as ``"builtin"``; goes into run folders, so it holds no secret.
+    """
+
+    name: str
+
+    @abstractmethod
+    async def complete(self, requests: Sequence[Request]) -> list[Completion]:
+        """Complete requests, as many at a time as the backend takes.
+
+        A request that fails for good gives a completion whose `finish` is ``"failed"``; what no
+        request can mend, such as a refused key, raises a `UsageError`. Cancelling the call cancels
+        the draws.
+        """
+
+    @abstractmethod
+    def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
+        """Complete one request piece by piece; closing the generator cancels the draw."""
+
+    async def close(self) -> None:
+        """Let go of connections and threads."""
+        return None
+
+    async def __aenter__(self) -> Model:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
