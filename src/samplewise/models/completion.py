@@ -169,9 +169,8 @@ class Model(ABC):
     def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Complete one request piece by piece; closing the generator cancels the draw."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Let go of connections and threads."""
-        return None
 
     async def __aenter__(self) -> Model:
         return self

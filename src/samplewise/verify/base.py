@@ -75,6 +75,5 @@ class Verifier(ABC):
                     field=need,
                 )
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Let go of processes."""
-        return None
