@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from samplewise.answer import Answers, answer, answer_async
     from samplewise.budget import Budget
     from samplewise.jobs.comparison import Comparison, compare
     from samplewise.ledger import Ledger
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
     from samplewise.select import Selection, select
 
 __all__ = [
+    "Answers",
     "Budget",
     "Comparison",
     "Ledger",
     "Pool",
     "Selection",
     "__version__",
+    "answer",
+    "answer_async",
     "compare",
     "method",
     "methods",
@@ -37,6 +41,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Answers": ("answer.base", "Answers"),
+    "answer": ("answer.base", "answer"),
+    "answer_async": ("answer.base", "answer_async"),
     "Budget": ("budget", "Budget"),
     "Comparison": ("jobs.comparison", "Comparison"),
     "Ledger": ("ledger", "Ledger"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -19,6 +19,10 @@ CREATE TABLE IF NOT EXISTS spend (
 );
 CREATE TABLE IF NOT EXISTS rounds (
     number INTEGER PRIMARY KEY, at REAL NOT NULL, draws TEXT NOT NULL, outcomes TEXT
+);
+CREATE TABLE IF NOT EXISTS completions (
+    key TEXT PRIMARY KEY, request TEXT NOT NULL, asked REAL NOT NULL,
+    times INTEGER NOT NULL, answered REAL, completion TEXT
 );
 """
 
@@ -88,6 +92,43 @@ class Ledger:
             Round(json.loads(draws), None if outcomes is None else json.loads(outcomes))
             for draws, outcomes in rows
         ]
+
+    def write_completions(
+        self,
+        asked: Iterable[tuple[str, str]] = (),
+        answered: Iterable[tuple[str, str, str]] = (),
+    ) -> None:
+        """Record completions that are asked for, and those that came back, in one transaction.
+
+        Parameters
+        ----------
+        asked : iterable of (key, request)
+            `key` names the draw, `request` says what was asked. A key asked for again, as its
+            completion was lost in flight, is counted.
+        answered : iterable of (key, request, completion)
+            What came back, as JSON.
+        """
+        now = time.time()
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            self._database.executemany(
+                "INSERT INTO completions (key, request, asked, times) VALUES (?, ?, ?, 1) "
+                "ON CONFLICT (key) DO UPDATE SET times = times + 1",
+                [(key, request, now) for key, request in asked],
+            )
+            self._database.executemany(
+                "INSERT INTO completions VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT (key) "
+                "DO UPDATE SET answered = excluded.answered, completion = excluded.completion",
+                [(key, request, now, now, content) for key, request, content in answered],
+            )
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def completions(self) -> Iterator[tuple[str, str, str | None]]:
+        """Give each completion asked for: its key, its request and, once there, what came back."""
+        yield from self._database.execute("SELECT key, request, completion FROM completions")
 
     def close(self) -> None:
         """Close the file."""

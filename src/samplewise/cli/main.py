@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from samplewise.cli import compare
+from samplewise.cli.answer import answer
 from samplewise.cli.options import (
     Cache,
     Embed,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 
 app.add_typer(compare.app, name="compare")
+app.command()(answer)
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
 """What a command does from its input to its report, in a run folder that can be resumed."""
 
+from samplewise.jobs.answering import AnswerJob, run_answer
 from samplewise.jobs.comparison import CompareJob, Comparison, compare, run_compare
 from samplewise.jobs.proxies import Figure, Proxy
 from samplewise.jobs.selection import SelectJob, rerun, run_select
 
 __all__ = [
+    "AnswerJob",
     "CompareJob",
     "Comparison",
     "Figure",
@@ -12,6 +14,7 @@ __all__ = [
     "SelectJob",
     "compare",
     "rerun",
+    "run_answer",
     "run_compare",
     "run_select",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,21 @@ class LanguageModel:
         found = self.tokenizer(texts, add_special_tokens=False, verbose=False)
         ids: list[list[int]] = found["input_ids"]
         return ids
+
+    @functools.cached_property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        config = getattr(self.model, "generation_config", None)
+        named = getattr(config, "eos_token_id", None)
+        listed = named if isinstance(named, list) else [named]
+        known = {*listed, self.tokenizer.eos_token_id}
+        return frozenset(int(token) for token in known if token is not None)
+
+    @functools.cached_property
+    def cache_name(self) -> str:
+        """What this version of transformers calls the keys and values that it is given."""
+        known = inspect.signature(self.model.forward).parameters
+        return "cache" if "cache" in known else "past_key_values"
 
     @functools.cached_property
     def has_plain_head(self) -> bool:

@@ -6,21 +6,41 @@ none of that: it asks for completions, and stops a stream by closing it.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
+import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, NamedTuple, TypeAlias
 
 from samplewise.errors import UsageError
 from samplewise.problems import Message
+from samplewise.progress import Progress
 
-__all__ = ["Chunk", "Completion", "Finish", "Model", "Price", "Request"]
+__all__ = [
+    "Chunk",
+    "Completion",
+    "Enough",
+    "Finish",
+    "Model",
+    "Price",
+    "Request",
+    "Seen",
+    "make_model",
+]
 
 Finish: TypeAlias = Literal["stop", "length", "filtered", "cancelled", "failed"]
 """Why a completion ended: the model ended it (or a stop string did), its tokens were used up, the
 server held it back, whoever asked did not wait for the end, or there is none."""
+
+Seen: TypeAlias = "Callable[[int, Completion], None]"
+"""Told of each completion when it comes: its place among the requests, and the completion."""
+
+Enough: TypeAlias = "Callable[[Sequence[Completion]], bool]"
+"""Whether the completions that have ended in a race are enough to stop it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +165,36 @@ class Price(NamedTuple):
         return (self.prompt * completion.prompt_tokens + self.completion * completion.tokens) / 1e6
 
 
+class _Runner:
+    """One draw of a race, and what it has come to."""
+
+    def __init__(self, stream: AsyncGenerator[Chunk, None]) -> None:
+        self._stream = stream
+        self._begun = time.perf_counter()
+        self._pieces: list[Chunk] = []
+        self._completion: Completion | None = None
+
+    async def run(self) -> Completion:
+        """Draw to the end; cancelling this cancels the draw."""
+        async with contextlib.aclosing(self._stream) as pieces:
+            async for piece in pieces:
+                self._pieces.append(piece)
+                self._completion = piece.completion or self._completion
+        return self.completion
+
+    @property
+    def completion(self) -> Completion:
+        """What was drawn: whole, or up to where it was cancelled."""
+        return self._completion or Completion(
+            "".join(piece.text for piece in self._pieces),
+            "cancelled",
+            tokens=sum(piece.tokens for piece in self._pieces),
+            thinking="".join(piece.thinking for piece in self._pieces),
+            seconds=time.perf_counter() - self._begun,
+            counted=False,
+        )
+
+
 class Model(ABC):
     """Something that completes requests; an asynchronous context manager that closes it.
 
@@ -157,9 +207,12 @@ class Model(ABC):
     name: str
 
     @abstractmethod
-    async def complete(self, requests: Sequence[Request]) -> list[Completion]:
+    async def complete(
+        self, requests: Sequence[Request], seen: Seen | None = None
+    ) -> list[Completion]:
         """Complete requests, as many at a time as the backend takes.
 
+        `seen` is called with the place of a request and its completion as soon as that is there.
         A request that fails for good gives a completion whose `finish` is ``"failed"``; what no
         request can mend, such as a refused key, raises a `UsageError`. Cancelling the call cancels
         the draws.
@@ -168,6 +221,37 @@ class Model(ABC):
     @abstractmethod
     def stream(self, request: Request) -> AsyncGenerator[Chunk, None]:
         """Complete one request piece by piece; closing the generator cancels the draw."""
+
+    async def race(self, requests: Sequence[Request], enough: Enough) -> list[Completion]:
+        """Complete requests side by side until those that have ended are enough.
+
+        Parameters
+        ----------
+        requests : sequence of Request
+        enough : callable
+            Called with the completions that have ended so far, in the order they did, each time
+            one ends. When it says yes, the draws that still run are cancelled at once.
+
+        Returns
+        -------
+        list of Completion
+            One a request, in their order; that of a cancelled draw holds what it had drawn.
+        """
+        runners = [_Runner(self.stream(request)) for request in requests]
+        tasks = [asyncio.create_task(runner.run()) for runner in runners]
+        ended: list[Completion] = []
+        waiting = set(tasks)
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                ended += [task.result() for task in sorted(done, key=tasks.index)]
+                if enough(ended):
+                    break
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        return [runner.completion for runner in runners]
 
     async def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Let go of connections and threads."""
@@ -182,3 +266,35 @@ class Model(ABC):
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+def make_model(spec: str = "builtin", *, progress: Progress | None = None) -> Model:
+    """Make a model from its name.
+
+    Parameters
+    ----------
+    spec : str
+        ``"builtin"``, a folder of weights, or ``"endpoint:NAME@URL"``: what a server calls its
+        model, and where it is.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UsageError
+        If there is no such model, or a package is missing.
+    """
+    if spec.startswith("endpoint:"):
+        name, _, url = spec.removeprefix("endpoint:").partition("@")
+        if not name or not url:
+            raise UsageError(f"model {spec!r}", mend="write endpoint:NAME@http://host:port/v1")
+        from samplewise.models.endpoint import EndpointModel
+
+        return EndpointModel(name, url)
+    from samplewise.models.base import load
+    from samplewise.models.local import LocalModel
+
+    return LocalModel(load(spec, progress=progress))

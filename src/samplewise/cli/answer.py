@@ -1,0 +1,112 @@
+"""`samplewise answer`: problems answered by a model, and how many of the answers are right."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from samplewise.cli.options import Json, Out, Resume, Strict, settings
+
+__all__ = ["answer"]
+
+
+def answer(
+    problems: Annotated[str, typer.Argument(help="File or folder of problems.")],
+    out: Out,
+    model: Annotated[
+        str, typer.Option(help="builtin, a folder of weights, or endpoint:NAME@URL.")
+    ] = "builtin",
+    strategy: Annotated[
+        str, typer.Option(help="Its name (samplewise methods --room answer).")
+    ] = "single",
+    samples: Annotated[
+        int | None, typer.Option(help="Completions a problem, for strategies that take several.")
+    ] = None,
+    knobs: Annotated[
+        list[str] | None, typer.Option("--set", help="A knob of the strategy: NAME=VALUE.")
+    ] = None,
+    verify: Annotated[
+        str,
+        typer.Option(help="What says whether an answer is right: math, exact, choice, python, ..."),
+    ] = "math",
+    accept: Annotated[
+        str | None, typer.Option(help="What the strategy may ask meanwhile; the same by default.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="'200 samples', '1M tokens', '$5' or '10 min'.")
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option(help="PROMPT,COMPLETION in dollars a million tokens.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.6,
+    top_p: Annotated[float, typer.Option(help="Probability of the tokens drawn from.")] = 0.95,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="The most tokens of a completion; the model's by default.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="What the model is told before every problem.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="What it is asked, with {question} in it.")
+    ] = None,
+    question: Annotated[str | None, typer.Option(help="Field of the question.")] = None,
+    gold: Annotated[str | None, typer.Option(help="Field of the right answer.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Tokens that a problem may draw.")] = None,
+    rng: Annotated[int, typer.Option(help="The seed.")] = 0,
+    resume: Resume = False,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Answer problems with a model, and say how many of the answers are right.
+
+    Example: samplewise answer problems.jsonl --strategy repeated --samples 16 --out run
+    """
+    from samplewise.cli.bars import bars
+    from samplewise.jobs.answering import AnswerJob, run_answer
+
+    given = settings(knobs or [])
+    if samples is not None:
+        given["samples"] = str(samples)
+    job = AnswerJob(
+        problems=problems,
+        model=model,
+        strategy=strategy,
+        knobs=given,
+        verify=verify,
+        accept=accept,
+        budget=budget,
+        price=price,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        system=system,
+        question=question,
+        answer=gold,
+        template=template,
+        limit=limit,
+        rng=rng,
+        strict=strict,
+    )
+    with bars() as progress:
+        record = run_answer(job, out, resume=resume, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(record | {"out": str(out)}, indent=2))
+        return
+    for line in _lines(record):
+        typer.echo(line)
+    typer.echo(f"answers: {out / 'answers.jsonl'}")
+
+
+def _lines(record: dict[str, Any]) -> list[str]:
+    states, drawn, count = record["states"], record["drawn"], record["input"]["problems"]
+    right = round(record["accuracy"] * count)
+    rest = [f"{states[state]} {state}" for state in ("abstained", "failed") if states[state]]
+    first = f"{record['strategy']} answered {right} of {count} problems right"
+    spent = f"{drawn['completions']:,} completions, {drawn['tokens']:,} tokens drawn"
+    if not drawn["counted"]:
+        spent += " (estimated in part)"
+    if "dollars" in drawn:
+        spent += f", ${drawn['dollars']:.4g}"
+    return [", ".join([first, *rest]), f"{spent} ({record['spent']['seconds']:.1f} s)"]

@@ -1,0 +1,277 @@
+"""Answering from a file of problems to a report, in a run folder that can be resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import samplewise
+from samplewise import registry
+from samplewise.answer.base import Answers, Strategy, solve_all
+from samplewise.answer.draws import Meter, Sampling
+from samplewise.answer.problems import read_problems
+from samplewise.budget import Budget
+from samplewise.errors import BudgetError, UsageError
+from samplewise.files import atomic_write, file_hash
+from samplewise.models.completion import Model, Price, make_model
+from samplewise.problems import Problem
+from samplewise.progress import Progress, Silent
+from samplewise.rng import generator
+from samplewise.runs import RunFolder
+from samplewise.verify import Verifier, make_verifier
+
+__all__ = ["AnswerJob", "make_strategy", "read_price", "run_answer"]
+
+
+@dataclass(frozen=True)
+class AnswerJob:
+    """All that decides what answering gives.
+
+    Parameters
+    ----------
+    problems : str
+        File or folder of problems.
+    model : str
+        As `make_model` takes it.
+    strategy : str
+        Name of the strategy.
+    knobs : mapping of str to str
+        Its knobs.
+    verify, accept : str
+        What says whether an answer is right, and what the strategy may ask while it answers; the
+        same by default.
+    budget, price : str, optional
+        As `Budget.parse` reads it, and ``"PROMPT,COMPLETION"`` in dollars a million tokens.
+    temperature, top_p, max_tokens, system
+        As `Sampling` takes them.
+    question, answer, template
+        As `read_problems` takes them.
+    limit : int, optional
+        Tokens that may be drawn for each problem.
+    rng : int
+        The seed.
+    strict : bool
+        Whether a row that cannot be read stops the run.
+    """
+
+    problems: str
+    model: str = "builtin"
+    strategy: str = "single"
+    knobs: Mapping[str, str] = field(default_factory=dict)
+    verify: str = "math"
+    accept: str | None = None
+    budget: str | None = None
+    price: str | None = None
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_tokens: int | None = None
+    system: str | None = None
+    question: str | None = None
+    answer: str | None = None
+    template: str | None = None
+    limit: int | None = None
+    rng: int = 0
+    strict: bool = False
+
+    @property
+    def sampling(self) -> Sampling:
+        """How tokens are drawn."""
+        return Sampling(self.temperature, self.top_p, self.max_tokens, self.system)
+
+
+def run_answer(
+    job: AnswerJob,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    model: Model | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Answer problems in a run folder.
+
+    Parameters
+    ----------
+    job : AnswerJob
+        What to answer, and how.
+    out : str or Path
+        The run folder.
+    resume : bool
+        Whether to take up a run that was stopped: no completion is paid for again.
+    model : Model, optional
+        Used in place of the one that the job names, and left open.
+    progress : Progress, optional
+
+    Returns
+    -------
+    dict
+        What `run.json` holds.
+
+    Raises
+    ------
+    SamplewiseError
+        If the request or the input is wrong.
+    BudgetError
+        If the budget was spent before any problem was answered.
+    """
+    progress = progress or Silent()
+    generator(job.rng)
+    strategy = make_strategy(job.strategy, job.knobs)
+    problems, pool = read_problems(
+        job.problems,
+        question=job.question,
+        answer=job.answer,
+        template=job.template,
+        strict=job.strict,
+    )
+    verifier = make_verifier(job.verify)
+    accept = None if job.accept is None else make_verifier(job.accept)
+    for problem in problems:
+        verifier.check(problem, job.problems)
+        if accept and strategy.asks_verifier():
+            accept.check(problem, job.problems)
+    with RunFolder(out, dataclasses.asdict(job), resume=resume) as folder:
+        if folder.finished:
+            return folder.record
+        if pool.rejected:
+            import orjson
+
+            lines = [
+                orjson.dumps(row.as_json(), option=orjson.OPT_APPEND_NEWLINE)
+                for row in pool.rejected
+            ]
+            atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
+        with folder.stage("answer"):
+            answers = asyncio.run(
+                _answer(job, problems, strategy, verifier, accept, model, folder, progress)
+            )
+        if all(one.state == "failed" for one in answers.answers):
+            folder.note(command="answer", version=samplewise.__version__)
+            reasons = {one.reason for one in answers.answers}
+            raise BudgetError(
+                f"no problem was answered: {'; '.join(sorted(reasons))[:500]}",
+                mend="raise the budget, or mend the server, and add --resume",
+            )
+        answers.write(folder.path)
+        folder.note(**_facts(job, answers, len(pool.rejected)))
+        folder.finish()
+        return folder.record
+
+
+def make_strategy(name: str, knobs: Mapping[str, Any] | None = None) -> Strategy:
+    """Make a strategy from its name and knobs, which may stand in the name: ``NAME:KNOB=VALUE``.
+
+    Raises
+    ------
+    UsageError
+        If there is no such strategy or knob.
+    """
+    name, *pairs = name.split(":")
+    given = dict(pair.partition("=")[::2] for pair in pairs)
+    made = registry.make(name, {**given, **(knobs or {})}, "answer")
+    assert isinstance(made, Strategy)
+    return made
+
+
+def read_price(text: str | None) -> Price | None:
+    """Read ``PROMPT,COMPLETION``, in dollars a million tokens.
+
+    Raises
+    ------
+    UsageError
+        If these are not two numbers of 0 or more.
+
+    Examples
+    --------
+    >>> read_price("0.15,0.6")
+    Price(prompt=0.15, completion=0.6)
+    """
+    if text is None:
+        return None
+    try:
+        prompt, completion = (float(part) for part in text.split(","))
+    except ValueError:
+        prompt = completion = -1.0
+    if not (0 <= prompt < float("inf") and 0 <= completion < float("inf")):
+        raise UsageError(f"price {text!r}", mend="write PROMPT,COMPLETION, such as 0.15,0.60")
+    return Price(prompt, completion)
+
+
+async def _answer(
+    job: AnswerJob,
+    problems: list[Problem],
+    strategy: Strategy,
+    verifier: Verifier,
+    accept: Verifier | None,
+    model: Model | None,
+    folder: RunFolder,
+    progress: Progress,
+) -> Answers:
+    price = read_price(job.price)
+    budget = None if job.budget is None else Budget.parse(job.budget)
+    made = model or make_model(job.model, progress=progress)
+    try:
+        meter = Meter(
+            made,
+            job.sampling,
+            ledger=folder.ledger,
+            budget=budget,
+            price=price,
+            seed=job.rng,
+        )
+        try:
+            found = await solve_all(
+                problems,
+                strategy,
+                meter,
+                verifier,
+                accept=accept,
+                limit=job.limit,
+                progress=progress,
+            )
+        finally:
+            await meter.close()
+    finally:
+        if model is None:
+            await made.close()
+        for one in (verifier, accept):
+            if one:
+                await one.close()
+    return Answers(found, strategy, job.model, verifier.name)
+
+
+def _facts(job: AnswerJob, answers: Answers, rejected: int) -> dict[str, Any]:
+    states = [one.state for one in answers.answers]
+    price = read_price(job.price)
+    drawn = [completion for one in answers.answers for completion in one.completions]
+    tokens = {
+        "completions": len(drawn),
+        "prompt_tokens": sum(completion.prompt_tokens for completion in drawn),
+        "tokens": sum(completion.tokens for completion in drawn),
+        "cancelled": sum(completion.finish == "cancelled" for completion in drawn),
+        "counted": all(completion.counted for completion in drawn),
+    }
+    if price:
+        tokens["dollars"] = sum(price.of(completion) for completion in drawn)
+    path = Path(job.problems)
+    return {
+        "command": "answer",
+        "version": samplewise.__version__,
+        "seed": job.rng,
+        "input": {
+            "path": job.problems,
+            "problems": len(answers),
+            "rejected": rejected,
+            "hash": file_hash(path) if path.is_file() else None,
+        },
+        "model": job.model,
+        "strategy": answers.strategy.name,
+        "knobs": answers.strategy.settings(),
+        "verifier": answers.verifier,
+        "accuracy": answers.accuracy,
+        "states": {state: states.count(state) for state in ("answered", "abstained", "failed")},
+        "drawn": tokens,
+    }
