@@ -314,7 +314,8 @@ async def _solve(
     if kept.text is None:
         broken = not draws.made or len(failures) == len(draws.made)
         state = "failed" if broken else "abstained"
-        reason = kept.reason or (failures[0] if failures else "no answer could be kept")
+        usual = kept.reason or "no answer could be kept"
+        reason = failures[0] if broken and failures else usual
     elif kept.place is not None and draws.made[kept.place].text == kept.text:
         correct = verdicts[kept.place].correct
     else:

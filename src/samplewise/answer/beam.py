@@ -90,7 +90,8 @@ class Beam(Strategy):
             except BudgetError:
                 break
             waited += longest
-            kept = sorted(grown, key=lambda one: -one.value)[: self.beams]
+            different = {one.text: one for one in reversed(grown)}.values()
+            kept = sorted(different, key=lambda one: -one.value)[: self.beams]
             if not kept or all(one.ended for one in kept):
                 break
         best = next((one for one in kept if one.text), None)

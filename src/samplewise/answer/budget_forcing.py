@@ -68,7 +68,9 @@ class BudgetForcing(Strategy):
     async def solve(self, draws: Draws, judge: Judge) -> Kept:
         """Think in rounds, then answer."""
         thought, left = "", self.tokens - self.answer_tokens
-        for _ in range(self.rounds + 1):
+        for number in range(self.rounds + 1):
+            if number:
+                thought = f"{thought.rstrip()}\n{self.wait}"
             try:
                 piece = await self._go_on(draws, thought, left, (self.header,))
             except BudgetError:
@@ -79,7 +81,6 @@ class BudgetForcing(Strategy):
             left -= piece.tokens
             if piece.finish != "stop" or left < 1:
                 break
-            thought = f"{thought.rstrip()}\n{self.wait}"
         begun = f"{thought.rstrip()}\n\n{self.header}"
         final = await self._go_on(draws, begun, self.answer_tokens, ())
         if final.finish == "failed":

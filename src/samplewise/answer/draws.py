@@ -206,10 +206,16 @@ class Draws:
         return await self._draw(requests, enough)
 
     async def _draw(self, requests: Sequence[Request], enough: Enough | None) -> list[Completion]:
+        if self._limit is not None:  # no draw can be longer than all that the problem has
+            most = self._limit
+            requests = [
+                dataclasses.replace(request, max_tokens=min(request.max_tokens or most, most))
+                for request in requests
+            ]
         keys = [f"{self.problem.id}/{self._asked + place}" for place in range(len(requests))]
         shown = [_digest(request) for request in requests]
         found = self._paid(keys, shown)
-        self._asked += len(keys)
+        first, self._asked = self._asked, self._asked + len(keys)
         if enough is None:
             new = [place for place, completion in enumerate(found) if completion is None]
         else:  # a race is written down as a whole
@@ -217,6 +223,8 @@ class Draws:
         if new:
             await self._pay(new, requests, keys, shown, found, enough)
         drawn = [completion for completion in found if completion is not None]
+        if self._asked == first + len(keys):  # what was not drawn can be asked for again
+            self._asked = first + len(drawn)
         self.made += drawn
         return drawn
 
@@ -244,11 +252,14 @@ class Draws:
     ) -> None:
         meter = self._meter
         holds: list[float] = []
+        most = 0
         for place in new:
-            held = None if self._over(len(holds)) else meter._hold(requests[place])
+            fits = self._fits(requests[place], most)
+            held = meter._hold(requests[place]) if fits else None
             if held is None:
                 break
             holds.append(held)
+            most += requests[place].max_tokens or self._limit or 0
         if not holds and not any(found):
             raise BudgetError("the budget is spent", mend="raise it, or resume with a larger one")
         new = new[: len(holds)]
@@ -277,11 +288,11 @@ class Draws:
             found[place] = completion
             meter.spent += meter._cost(completion)
 
-    def _over(self, more: int) -> bool:
-        if self._limit is None:
-            return False
-        each = self.tokens / max(1, len(self.made))
-        return self.tokens + more * each >= self._limit
+    def _fits(self, request: Request, held: int) -> bool:
+        """Say whether the problem's tokens allow one more draw; they always allow the first."""
+        if self._limit is None or not (self.made or held):
+            return True
+        return self.tokens + held + (request.max_tokens or self._limit) <= self._limit
 
     def _seed(self, number: int) -> int:
         name = f"{self._meter.seed}/{self.problem.id}/{number}".encode()

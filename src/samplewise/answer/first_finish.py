@@ -137,6 +137,8 @@ def _kept(
     # In the order they were asked for, so that a tied vote goes the same way on every run.
     voters = [one for one in drawn if any(one is other for other in some)] or list(drawn)
     place = voted(voters, judge)
+    if place is None and some:  # ended, with no answer in it that votes could count
+        place = 0
     if place is None:
         return Kept(None, sequential_tokens=waited)
     winner = voters[place]

@@ -163,7 +163,7 @@ def _named_apart(problems: list[Problem]) -> list[Problem]:
         dataclasses.replace(problem, id=f"{problem.id}@{problem.line or place}")
         if counts[problem.id] > 1
         else problem
-        for place, problem in enumerate(problems)
+        for place, problem in enumerate(problems, start=1)
     ]
     if not apart:
         raise InputError("there is no problem to answer", mend="give a file with a question a row")

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from samplewise.answer.base import Judge, Kept, Strategy
 from samplewise.answer.draws import Draws
-from samplewise.errors import UsageError
+from samplewise.errors import BudgetError, UsageError
 from samplewise.measure.voting import best_of, majority, weighted
 from samplewise.models.completion import Completion
 
@@ -60,6 +60,11 @@ class Repeated(Strategy):
     async def solve(self, draws: Draws, judge: Judge) -> Kept:
         """Draw all completions at once, and keep one."""
         drawn = await draws.complete(draws.requests(self.samples))
+        while len(drawn) < self.samples:  # what the first draws left of the budget buys more
+            try:
+                drawn += await draws.complete(draws.requests(self.samples - len(drawn)))
+            except BudgetError:
+                break
         waited = max(completion.tokens for completion in drawn)
         place = await self._select(drawn, judge)
         if place is None:

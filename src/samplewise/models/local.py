@@ -163,8 +163,7 @@ class LocalModel(Model):
                     self._changed.wait()
                 if self._closing:
                     break
-                room = self._batch.room
-                new, self._waiting = self._waiting[:room], self._waiting[room:]
+                new = self._next()
             try:
                 self._batch.step(new)
             except Exception as error:  # whoever waits must hear of it
@@ -172,6 +171,20 @@ class LocalModel(Model):
                     draw.end("failed", f"{type(error).__name__}: {error}")
         for draw in [*self._waiting, *self._batch.clear()]:
             draw.end("cancelled")
+
+    def _next(self) -> list[_Draw]:
+        """Take the draws that can begin now; those of a race begin together, if they all fit."""
+        room = self._batch.room
+        new: list[_Draw] = []
+        for _, same in itertools.groupby(self._waiting, key=lambda draw: id(draw.together)):
+            group = list(same)
+            left = room - len(new)
+            races = group[0].together.enough is not _never
+            if not left or (races and left < len(group) <= self._batch.size):
+                break
+            new += group[:left]
+        self._waiting = self._waiting[len(new) :]
+        return new
 
 
 def _never(ended: Sequence[Completion]) -> bool:

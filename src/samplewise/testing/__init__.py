@@ -2,5 +2,20 @@
 
 from samplewise.testing.scorers import check_scorer, scorer_checks
 from samplewise.testing.selectors import check_selector, selector_checks
+from samplewise.testing.strategies import (
+    ScriptedModel,
+    ScriptedVerifier,
+    check_strategy,
+    strategy_checks,
+)
 
-__all__ = ["check_scorer", "check_selector", "scorer_checks", "selector_checks"]
+__all__ = [
+    "ScriptedModel",
+    "ScriptedVerifier",
+    "check_scorer",
+    "check_selector",
+    "check_strategy",
+    "scorer_checks",
+    "selector_checks",
+    "strategy_checks",
+]

@@ -1,0 +1,235 @@
+"""Completions are paid for once, written down before they are used, and within the budget."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from samplewise.answer import Meter, Sampling, answer
+from samplewise.budget import Budget
+from samplewise.errors import BudgetError, InputError, UsageError
+from samplewise.ledger import Ledger
+from samplewise.models.completion import Completion, Price
+from samplewise.problems import Problem
+from samplewise.testing import ScriptedModel, ScriptedVerifier
+
+PROBLEM = Problem.ask("What?", id="p")
+
+
+def said(request, number):
+    return Completion(f"{request.seed}", prompt_tokens=4, tokens=6)
+
+
+def drawn(*counts, model=None, **options):
+    """Draw so many completions after each other; what each call gave."""
+
+    async def inside():
+        meter = Meter(model or ScriptedModel(said), **options)
+        draws = meter.of(PROBLEM)
+        try:
+            return [await draws.complete(draws.requests(count)) for count in counts]
+        finally:
+            await meter.close()
+
+    return asyncio.run(inside())
+
+
+def test_every_draw_of_every_problem_has_a_seed_of_its_own():
+    seeds = []
+    for seed in (0, 1):
+        meter = Meter(ScriptedModel(said), seed=seed)
+        for name in "ab":
+            seeds += [r.seed for r in meter.of(Problem.ask("?", id=name)).requests(5)]
+    assert len(set(seeds)) == 20
+    assert all(0 <= seed < 2**31 for seed in seeds)  # what servers take
+
+
+@pytest.mark.parametrize("counts", [(3, 2), (5,), (1, 1, 3)])
+def test_what_is_written_down_is_not_drawn_again(tmp_path, counts):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        first = [one for some in drawn(3, 2, ledger=ledger) for one in some]
+    model = ScriptedModel(said)
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        again = [one for some in drawn(*counts, model=model, ledger=ledger) for one in some]
+        assert not model.asked
+        assert again == first
+        more = drawn(7, model=model, ledger=ledger)[0]
+    assert len(model.asked) == 2
+    assert more[:5] == first
+
+
+def test_each_is_written_when_it_comes_not_when_all_have(tmp_path):
+    class Dies(ScriptedModel):
+        async def complete(self, requests, seen=None):
+            for place, request in enumerate(requests[:3]):
+                seen(place, said(request, place))
+            raise ConnectionError("gone")
+
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        with pytest.raises(ConnectionError):
+            drawn(5, model=Dies(said), ledger=ledger)
+        known = list(ledger.completions())
+    assert [key for key, *_ in known] == [f"p/{place}" for place in range(5)]
+    assert [content is not None for *_, content in known] == [True] * 3 + [False] * 2
+
+
+def test_another_request_under_the_same_name_is_refused(tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        drawn(1, ledger=ledger)
+        with pytest.raises(InputError, match="another request for draw p/0"):
+            drawn(1, ledger=ledger, sampling=Sampling(temperature=1.0))
+
+
+def test_a_write_that_fails_stops_the_draw(tmp_path):
+    class Full(Ledger):
+        def write_completions(self, asked=(), answered=()):
+            if list(answered):
+                raise OSError("no space left")
+
+    with Full(tmp_path / "l.sqlite") as ledger, pytest.raises(OSError, match="no space"):
+        drawn(1, ledger=ledger)
+
+
+@pytest.mark.parametrize(
+    ("budget", "counts", "got"),
+    [
+        ("5 samples", (3, 4), [3, 2]),
+        ("7 samples", (3, 4), [3, 4]),
+        ("40 tokens", (9,), [2]),  # 14 + 6 held each, 10 paid each
+        ("50 tokens", (2, 2), [2, 1]),
+        ("$0.0002", (9,), [2]),  # 14 x 1 + 6 x 10 held
+        ("1 h", (3, 4), [3, 4]),
+    ],
+)
+def test_a_draw_is_made_only_if_it_fits_the_budget(budget, counts, got):
+    found = drawn(
+        *counts,
+        budget=Budget.parse(budget),
+        price=Price(1.0, 10.0),
+        sampling=Sampling(max_tokens=6),
+    )
+    assert [len(some) for some in found] == got
+
+
+def test_a_spent_budget_is_an_error_and_stays_spent(tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger, pytest.raises(BudgetError, match="spent"):
+        drawn(2, 1, ledger=ledger, budget=Budget.parse("2 samples"))
+    model = ScriptedModel(said)
+    with Ledger(tmp_path / "l.sqlite") as ledger, pytest.raises(BudgetError, match="spent"):
+        drawn(2, 1, model=model, ledger=ledger, budget=Budget.parse("2 samples"))
+    assert not model.asked
+
+
+@pytest.mark.parametrize(
+    ("budget", "options", "words"),
+    [
+        ("$1", {"sampling": Sampling(max_tokens=4)}, "price"),
+        ("$1", {"price": Price(1, 1)}, "max-tokens"),
+        ("100 tokens", {}, "max-tokens"),
+        ("5%", {}, "fraction"),
+        ("1 epsilon", {}, "epsilon"),
+    ],
+)
+def test_what_cannot_be_priced_is_refused_before_the_first_draw(budget, options, words):
+    model = ScriptedModel(said)
+    with pytest.raises(UsageError, match=words):
+        drawn(1, model=model, budget=Budget.parse(budget), **options)
+    assert not model.asked
+
+
+def test_no_request_hides_a_limit_of_tokens():
+    model = ScriptedModel(said)
+    drawn(1, model=model)
+    assert model.asked[0].max_tokens is None
+
+
+@pytest.mark.parametrize(("limit", "made"), [(1, 1), (6, 1), (11, 1), (12, 2), (30, 5)])
+def test_a_problem_keeps_to_its_tokens(limit, made):
+    def cut(request, number):
+        return Completion("7", prompt_tokens=4, tokens=min(6, request.max_tokens))
+
+    found = answer(
+        [PROBLEM],
+        ScriptedModel(cut),
+        "repeated",
+        samples=9,
+        limit=limit,
+        sampling=Sampling(max_tokens=6),
+        verifier=ScriptedVerifier(),
+    )
+    assert len(found.answers[0].completions) == made
+    assert found.answers[0].tokens <= limit
+
+
+KILLED = """
+import asyncio, json, sys
+from samplewise.answer import answer
+from samplewise.ledger import Ledger
+from samplewise.models.completion import Completion
+from samplewise.problems import Problem
+from samplewise.testing import ScriptedModel, ScriptedVerifier
+
+folder = sys.argv[1]
+log = open(f"{folder}/paid.log", "a", buffering=1)
+
+class Slow(ScriptedModel):
+    async def complete(self, requests, seen=None):
+        async def one(place, request):
+            await asyncio.sleep(0.001 * (1 + request.seed % 7))
+            completion = Completion(f"so {request.seed % 3}", tokens=3)
+            seen(place, completion)
+            return completion
+        found = await asyncio.gather(*(one(i, r) for i, r in enumerate(requests)))
+        log.write("".join(f"{r.seed}\\n" for r in requests))
+        return found
+
+with Ledger(f"{folder}/l.sqlite") as ledger:
+    problems = [Problem.ask("?", id=str(n), answer="1") for n in range(60)]
+    found = answer(problems, Slow(None), "until-accepted", attempts=8, rng=0, ledger=ledger,
+                   verifier=ScriptedVerifier())
+    print(json.dumps([one.text for one in found.answers]))
+"""
+
+
+def test_killed_again_and_again_it_pays_only_for_what_was_in_flight(tmp_path):
+    """Kill -9 at twenty moments: the end is that of a run left alone, and few draws were lost."""
+    script = tmp_path / "run.py"
+    script.write_text(KILLED)
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def start(folder):
+        folder.mkdir(exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, script, folder], stdout=subprocess.PIPE, env=paths, text=True
+        )
+
+    alone = json.loads(start(tmp_path / "alone").communicate()[0])
+    begun = time.monotonic()
+    start(tmp_path / "timed").communicate()
+    whole = time.monotonic() - begun
+    killed = 0
+    for moment in range(20):
+        process = start(tmp_path / "killed")
+        try:
+            process.wait(timeout=whole * (0.5 + 0.03 * moment))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.communicate()
+    text, _ = start(tmp_path / "killed").communicate()
+    assert killed
+    assert json.loads(text) == alone
+    with Ledger(tmp_path / "killed" / "l.sqlite") as ledger:
+        keys = {key for key, _, content in ledger.completions() if content is not None}
+        times = dict(ledger._database.execute("SELECT key, times FROM completions").fetchall())
+    with Ledger(tmp_path / "alone" / "l.sqlite") as ledger:
+        assert keys == {key for key, *_ in ledger.completions()}
+    paid = Path(tmp_path / "killed" / "paid.log").read_text().split()
+    lost = sum(count - 1 for count in times.values())
+    assert len(paid) - len(set(paid)) <= lost  # paid for twice only if it was in flight at a kill
