@@ -6,12 +6,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tiny_models import save_model
 
 from samplewise.errors import UsageError
 from samplewise.models import load
 from samplewise.models.completion import Request
 from samplewise.models.local import LocalModel, draw_tokens
+from tiny_models import save_model
 
 QUESTIONS = ["a", "What is it?", "Say a few words, and then some more of them.", "a", "zzz"]
 

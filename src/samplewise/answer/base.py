@@ -210,11 +210,11 @@ class Answers:
             np.int64,
         ).reshape(-1, 2)
 
-    def write(self, folder: str | Path) -> Path:
-        """Write `answers.jsonl`: a line a problem, with all of its completions."""
+    def write(self, folder: str | Path, name: str = "answers.jsonl") -> Path:
+        """Write a line a problem, with all of its completions."""
         import orjson
 
-        path = Path(folder) / "answers.jsonl"
+        path = Path(folder) / name
         lines = [
             orjson.dumps(one.as_json(), option=orjson.OPT_APPEND_NEWLINE) for one in self.answers
         ]

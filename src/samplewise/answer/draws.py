@@ -60,6 +60,8 @@ class Meter:
         Needed where the budget is in dollars.
     seed : int
         Of all draws.
+    name : str
+        Tells the draws in the ledger from those of another strategy.
 
     Raises
     ------
@@ -76,8 +78,10 @@ class Meter:
         budget: Budget | None = None,
         price: Price | None = None,
         seed: int = 0,
+        name: str = "",
     ) -> None:
         self.model = model
+        self.name = name
         self.sampling = sampling or Sampling()
         self.budget = budget
         self.price = price
@@ -89,7 +93,7 @@ class Meter:
         self._paid: dict[str, tuple[str, str]] = {}
         self._priced()
         for key, request, content in ledger.completions() if ledger else ():
-            if content is not None:
+            if content is not None and (not name or key.startswith(f"{name}/")):
                 self._paid[key] = request, content
                 self.spent += self._cost(_read(content))
 
@@ -212,7 +216,8 @@ class Draws:
                 dataclasses.replace(request, max_tokens=min(request.max_tokens or most, most))
                 for request in requests
             ]
-        keys = [f"{self.problem.id}/{self._asked + place}" for place in range(len(requests))]
+        name = f"{self._meter.name}/" if self._meter.name else ""
+        keys = [f"{name}{self.problem.id}/{self._asked + place}" for place in range(len(requests))]
         shown = [_digest(request) for request in requests]
         found = self._paid(keys, shown)
         first, self._asked = self._asked, self._asked + len(keys)

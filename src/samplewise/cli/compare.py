@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -132,6 +133,98 @@ def select(
     typer.echo(f"report: {out / 'report.html'}")
 
 
+@app.command()
+def answer(
+    problems: Annotated[str, typer.Argument(help="File or folder of problems.")],
+    out: Out,
+    strategies: Annotated[
+        str, typer.Option(help="Comma-separated: NAME or NAME:KNOB=VALUE. Baselines are added.")
+    ],
+    tokens: Annotated[int, typer.Option(help="Tokens each may draw for a problem.")],
+    model: Annotated[
+        str, typer.Option(help="builtin, a folder of weights, or endpoint:NAME@URL.")
+    ] = "builtin",
+    verify: Annotated[
+        str, typer.Option(help="What says whether an answer is right: math, exact, python, ...")
+    ] = "math",
+    accept: Annotated[
+        str | None, typer.Option(help="What strategies may ask meanwhile; the same by default.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.6,
+    top_p: Annotated[float, typer.Option(help="Probability of the tokens drawn from.")] = 0.95,
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of a completion.")] = None,
+    system: Annotated[
+        str | None, typer.Option(help="What the model is told before every problem.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="What it is asked, with {question} in it.")
+    ] = None,
+    question: Annotated[str | None, typer.Option(help="Field of the question.")] = None,
+    gold: Annotated[str | None, typer.Option(help="Field of the right answer.")] = None,
+    rng: Annotated[int, typer.Option(help="The seed.")] = 0,
+    resume: Resume = False,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Compare strategies that answer, at equal tokens, beside a single completion and a vote.
+
+    Example: samplewise compare answer problems.jsonl --strategies ffs --tokens 2000 --out duel
+    """
+    from samplewise.cli.bars import bars
+    from samplewise.jobs.answer_comparison import AnswersJob, run_compare_answers
+
+    job = AnswersJob(
+        problems=problems,
+        strategies=[name.strip() for name in strategies.split(",") if name.strip()],
+        limit=tokens,
+        model=model,
+        verify=verify,
+        accept=accept,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        system=system,
+        template=template,
+        question=question,
+        answer=gold,
+        rng=rng,
+        strict=strict,
+    )
+    with bars() as progress:
+        record = run_compare_answers(job, out, resume=resume, progress=progress)
+    table = json.loads((out / "compare.json").read_bytes())
+    if as_json:
+        typer.echo(json.dumps(record | {"strategies": table, "out": str(out)}, indent=2))
+        return
+    _show_answers(record, table)
+
+
+def _show_answers(record: dict[str, Any], table: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            row["strategy"],
+            f"{row['accuracy']:.1%}",
+            f"{row['difference']:+.3f}",
+            f"{row['low']:+.3f} to {row['high']:+.3f}",
+            f"{row['tokens']:.0f}",
+            f"{row['sequential_tokens']:.0f}",
+        )
+        for row in table
+    ]
+    _print_columns([("", "right", "from the vote", "interval", "tokens", "in turn"), *rows])
+    typer.echo(f"\n{record['verdict']}")
+    typer.echo(f"({record['problems']} problems, {record['spent']['seconds']:.1f} s)")
+
+
+def _print_columns(lines: Sequence[tuple[str, ...]]) -> None:
+    """Print cells in columns; the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        typer.echo("  ".join(cells).rstrip())
+
+
 def show(record: dict[str, Any], report: dict[str, Any]) -> None:
     """Print the table and the verdict of a comparison."""
     asked, spent = report["asked"], report["spent"]
@@ -144,11 +237,7 @@ def show(record: dict[str, Any], report: dict[str, Any]) -> None:
         end = f"behind {row['exit']['rival']}" if row["exit"] else ""
         name, mean, cost = row["method"], f"{row['mean']:.4g}", f"{row['seconds']:.2g} s"
         lines.append((name, mean, *away, f"{row['seeds']}", cost, end))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [line[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:-1], strict=True)]
-        typer.echo("  ".join([*cells, line[-1]]).rstrip())
+    _print_columns(lines)
     typer.echo(f"\n{report['verdict']['text']}")
     if spent["runs"] < spent["fixed"]:
         typer.echo(

@@ -247,7 +247,7 @@ def _facts(job: AnswerJob, answers: Answers, rejected: int) -> dict[str, Any]:
     states = [one.state for one in answers.answers]
     price = read_price(job.price)
     drawn = [completion for one in answers.answers for completion in one.completions]
-    tokens = {
+    tokens: dict[str, float] = {
         "completions": len(drawn),
         "prompt_tokens": sum(completion.prompt_tokens for completion in drawn),
         "tokens": sum(completion.tokens for completion in drawn),
