@@ -369,7 +369,8 @@ def drive(
                 run.kill("cancelled")
         over = any(run.process.poll() is not None or run.status for run in runs)
         if over or time.monotonic() >= next_look:
-            if any([run.look() for run in runs]):
+            ended = [run.look() for run in runs]  # all of them are looked at
+            if any(ended):
                 return
             next_look = time.monotonic() + POLL
 
@@ -418,7 +419,7 @@ def _family(pid: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Run programs in fresh namespaces, within limits.
+    r"""Run programs in fresh namespaces, within limits.
 
     Parameters
     ----------
@@ -458,6 +459,7 @@ class Sandbox:
         command: Sequence[str],
         stdin: bytes = b"",
         *,
+        files: Mapping[str, bytes] | None = None,
         stop: threading.Event | None = None,
     ) -> Ran:
         """Run one program to its end.
@@ -469,6 +471,8 @@ class Sandbox:
             for the interpreter.
         stdin : bytes
             What it can read.
+        files : mapping from path to bytes, optional
+            Read-only files that it finds inside.
         stop : Event, optional
             Ends the run when it is set.
 
@@ -476,12 +480,17 @@ class Sandbox:
         -------
         Ran
         """
-        with self.start(command, stdin) as running:
+        with self.start(command, stdin, files=files) as running:
             drive([running], stop=stop)
             return running.finish()
 
     def start(
-        self, command: Sequence[str], stdin: bytes = b"", pass_fds: Sequence[int] = ()
+        self,
+        command: Sequence[str],
+        stdin: bytes = b"",
+        *,
+        pass_fds: Sequence[int] = (),
+        files: Mapping[str, bytes] | None = None,
     ) -> Running:
         """Start one program; `pass_fds` are descriptors that it keeps, by their numbers."""
         python = str(Path(self.python).resolve())
@@ -490,11 +499,17 @@ class Sandbox:
         inner = [python, "-I", "-S", "-c", _START, *self._numbers(root), *program]
         with contextlib.ExitStack() as stack:
             if self.unsafe is None:
-                rules = stack.enter_context(tempfile.TemporaryFile())
-                rules.write(_filter())
-                rules.seek(0)
-                inner = [*self._bubblewrap(root, rules.fileno()), "--", *inner]
-                pass_fds = (*pass_fds, rules.fileno())
+                rules, *sources = [
+                    stack.enter_context(_filled(data))
+                    for data in (_filter(), *(files or {}).values())
+                ]
+                options = self._bubblewrap(root, rules)
+                for path, source in zip(files or {}, sources, strict=True):
+                    options += ["--perms", "0444", "--ro-bind-data", str(source), path]
+                inner = [*options, "--", *inner]
+                pass_fds = (*pass_fds, rules, *sources)
+            elif files:
+                raise UsageError("unsafe runs have no folder of their own", mend="use stdin")
             process = subprocess.Popen(
                 inner,
                 stdin=subprocess.PIPE,
@@ -542,6 +557,15 @@ class Sandbox:
         for name, value in _ENVIRONMENT.items():
             command += ["--setenv", name, value]
         return [*command, "--seccomp", str(rules)]
+
+
+@contextlib.contextmanager
+def _filled(data: bytes) -> Iterator[int]:
+    """Give a descriptor from which data can be read."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        yield file.fileno()
 
 
 def python_command(source: str, *arguments: str) -> list[str]:
