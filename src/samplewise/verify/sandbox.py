@@ -622,8 +622,12 @@ def _prefixes(python: str) -> list[Path]:
         prefixes = [Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve()]
     else:
         prefixes = [Path(python).resolve().parent.parent]
+    try:
+        home = Path.home().resolve()
+    except RuntimeError:  # a user without one
+        home = Path("/")
     for prefix in prefixes:
-        if prefix == Path("/") or Path.home().resolve().is_relative_to(prefix):
+        if prefix == Path("/") or home.is_relative_to(prefix):
             raise UsageError(
                 f"the Python of this machine fills {prefix}, which the sandbox must not show",
                 mend="run samplewise in a virtual environment of another Python",
