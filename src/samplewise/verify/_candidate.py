@@ -13,7 +13,7 @@ import sys
 import types
 from typing import Any
 
-from samplewise.verify._plain import decode, encode, read, write  # (joined)
+from samplewise.verify._plain import decode, encode, read, write
 
 
 _ITEMS = (list, tuple, set, frozenset)

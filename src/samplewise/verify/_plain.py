@@ -20,7 +20,7 @@ DEEPEST = 150
 """How deep a value may be nested."""
 
 
-class Malformed(Exception):
+class MalformedError(Exception):
     """What the other side wrote is no message."""
 
 
@@ -57,7 +57,7 @@ def decode(written: Any, other: Callable[[str, Any], Any]) -> Any:
     if written is None or type(written) in (bool, str, int):
         return written
     if type(written) is not list or not written or type(written[0]) is not str:
-        raise Malformed
+        raise MalformedError
     kind, rest = written[0], written[1:]
     if kind in ("l", "t", "s", "z"):
         items = [decode(item, other) for item in rest]
@@ -104,11 +104,11 @@ def read(fd: int) -> Any:
     """Read one message; EOFError where there is none."""
     size = int.from_bytes(_exactly(fd, 4), "big")
     if size > LARGEST:
-        raise Malformed
+        raise MalformedError
     try:
         return json.loads(_exactly(fd, size))
     except (ValueError, RecursionError) as error:
-        raise Malformed from error
+        raise MalformedError from error
 
 
 def _exactly(fd: int, size: int) -> bytes:

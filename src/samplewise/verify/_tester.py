@@ -16,7 +16,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from samplewise.verify._plain import Malformed, decode, encode, read, write  # (joined)
+from samplewise.verify._plain import MalformedError, decode, encode, read, write
 
 
 class Over(BaseException):
@@ -61,7 +61,7 @@ class Wire:
         if kind == "k" and type(number) is int and 0 <= number < len(self.functions):
             return self.functions[number]  # a function of ours that was given back
         if kind != "h" or type(number) is not int:
-            raise Malformed
+            raise MalformedError
         return self.handles.setdefault(number, Handle(self, number))
 
     def decode(self, written: Any) -> Any:
@@ -75,7 +75,7 @@ class Wire:
         """Read one message of the program."""
         try:
             message = read(self.replies)
-        except Malformed as error:
+        except MalformedError as error:
             raise self.lost("the program wrote what is no message") from error
         except (EOFError, OSError) as error:
             raise self.lost("the program ended before the tests did") from error

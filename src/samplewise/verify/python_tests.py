@@ -30,7 +30,7 @@ from samplewise.engine.local import cores
 from samplewise.errors import InputError
 from samplewise.problems import Problem
 from samplewise.verify.base import Verdict, Verifier
-from samplewise.verify.sandbox import Limits, Ran, Running, Sandbox, drive, python_command
+from samplewise.verify.sandbox import Ran, Running, Sandbox, drive, python_command
 
 __all__ = ["PythonTests", "same_output"]
 
@@ -180,6 +180,8 @@ def _reason(tester: Running, candidate: Running, verdict: int) -> str:
     """Say why the program is rejected, or nothing: the tests alone can accept it."""
     if candidate.status is not None:
         return _WHY.get(candidate.status, candidate.status)
+    if candidate.ended and candidate.finish().status == "timeout":  # of processor time
+        return _WHY["timeout"]
     ran = tester.finish()
     if ran.status != "ok":
         return f"the tests: {_why(ran)}"
@@ -258,11 +260,11 @@ def _text(lines: Any) -> str:
 
 
 def same_output(output: str, wanted: str) -> bool:
-    """Compare by the rule of CodeContests: token by token, numbers as numbers.
+    r"""Compare by the rule of CodeContests: token by token, numbers as numbers.
 
     Examples
     --------
-    >>> same_output("YES 0.333333", "yes\\n0.3333333")
+    >>> same_output("YES 0.333333", "yes\n0.3333333")
     True
     >>> same_output("1 2", "1 2 3")
     False
