@@ -15,7 +15,6 @@ from typing import Any
 
 from samplewise.verify._plain import decode, encode, read, write
 
-
 _ITEMS = (list, tuple, set, frozenset)
 
 

@@ -29,7 +29,7 @@ from samplewise.extras import need
 from samplewise.problems import Problem
 from samplewise.verify.base import Verdict, Verifier
 
-__all__ = ["Maths", "Pool", "clean", "find_answer", "number", "right_answer"]
+__all__ = ["AlgebraPool", "Maths", "clean", "find_answer", "number", "right_answer"]
 
 _TAIL = 20_000
 """Characters at the end of a text in which the answer is looked for."""
@@ -40,10 +40,13 @@ _LONGEST, _DEEPEST, _POWERS, _DIGITS = 300, 12, 6, 60
 _NUMBER = r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+(?:\.\d+)?)?"
 _FIRST_NUMBER = re.compile(rf"(?<![\w.])(?:-\s?)?\$?\s?{_NUMBER}\s?(?:\\?%)?")
 _NAMED = re.compile(
-    r"(?:^[ \t]*A[ \t]*:|\banswer\s+is\b\s*:?|\banswer[ \t]*\**[ \t]*:)", re.IGNORECASE | re.MULTILINE
+    r"(?:^[ \t]*A[ \t]*:|\banswer\s+is\b\s*:?|\banswer[ \t]*\**[ \t]*:)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _CODE = re.compile(r"__|\b(?:import|lambda|exec|eval|open|print|compile|getattr|os|sys)\b|[;\"'`@]")
-_WORDS = re.compile(r"\s*(?:\\text\{[^{}]*\}|\\(?:mathrm|textrm|mbox)\{[^{}]*\}|[A-Za-z][A-Za-z .]*)$")
+_WORDS = re.compile(
+    r"\s*(?:\\text\{[^{}]*\}|\\(?:mathrm|textrm|mbox)\{[^{}]*\}|[A-Za-z][A-Za-z .]*)$"
+)
 _NO_UNIT = re.compile(r"\b(?:pi|sqrt|sin|cos|tan|log|ln|exp|i|e|[a-z])\b", re.IGNORECASE)
 _FRACTION = re.compile(r"^([-+]?)\\[dt]?frac\{(\d+)\}\{(\d+)\}$")
 
@@ -151,7 +154,8 @@ def _same_numbers(first: str, second: str) -> bool | None:
         return True
     if ("%" in first) != ("%" in second):
         ours, theirs = (
-            value / 100 if "%" in text else value for text, value in ((first, ours), (second, theirs))
+            value / 100 if "%" in text else value
+            for text, value in ((first, ours), (second, theirs))
         )
         return ours == theirs
     if ("/" in first or "frac" in first) != ("/" in second or "frac" in second):
@@ -174,7 +178,7 @@ def _sane(answer: str) -> bool:
     )
 
 
-class Pool:
+class AlgebraPool:
     """Processes that compare expressions; each is killed when one comparison takes too long.
 
     Parameters
@@ -285,7 +289,7 @@ class Maths(Verifier):
     needs: ClassVar[tuple[str, ...]] = ("answer",)
 
     def __init__(self, workers: int | None = None, seconds: float = 4.0) -> None:
-        self._pool = Pool(workers, seconds)
+        self._pool = AlgebraPool(workers, seconds)
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], bool] = {}
 
