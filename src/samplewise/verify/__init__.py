@@ -28,12 +28,12 @@ VERIFIERS = {
 
 
 def make_verifier(spec: str, *, model: Model | None = None) -> Verifier:
-    """Make a verifier by its name.
+    r"""Make a verifier by its name.
 
     Parameters
     ----------
     spec : str
-        One of `VERIFIERS`, such as ``"math"`` or ``"regex:total: (\\\\d+)"``.
+        One of `VERIFIERS`, such as ``"math"`` or ``"regex:total: (\\\d+)"``.
     model : Model, optional
         The model that ``"judge"`` asks.
 

@@ -26,8 +26,8 @@ class Call(Verifier):
     Parameters
     ----------
     function : callable or str
-        A function, which may be asynchronous, or ``"FILE.py:FUNCTION"``. A number counts as a score,
-        and from one half on as accepted.
+        A function, which may be asynchronous, or ``"FILE.py:FUNCTION"``. A number is a score, and
+        from one half on accepted.
 
     Raises
     ------

@@ -54,8 +54,8 @@ _FRACTION = re.compile(r"^([-+]?)\\[dt]?frac\{(\d+)\}\{(\d+)\}$")
 def find_answer(text: str) -> str | None:
     r"""Find the last answer that a text gives.
 
-    In this order: what is boxed, what follows ``####``, what follows ``A:``, ``answer:`` or ``answer
-    is``, the last number.
+    In this order: what is boxed, what follows ``####``, what follows ``A:``, ``answer:`` or
+    ``answer is``, the last number.
 
     Examples
     --------
@@ -262,7 +262,7 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
 
 
 class Maths(Verifier):
-    """Compare the answer found in a text with the right one.
+    r"""Compare the answer found in a text with the right one.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ class Maths(Verifier):
     Examples
     --------
     >>> import asyncio
-    >>> problem = Problem.ask("How much?", answer="It takes 2 * 9.\\n#### 18")
+    >>> problem = Problem.ask("How much?", answer="It takes 2 * 9.\n#### 18")
     >>> texts = ["So it is $18.00.", "The answer is 81."]
     >>> [verdict.correct for verdict in asyncio.run(Maths().verify(problem, texts))]
     [True, False]

@@ -38,13 +38,13 @@ class _Simple(Verifier):
 
 
 class Exact(_Simple):
-    """The text is the answer, apart from spaces around it.
+    r"""The text is the answer, apart from spaces around it.
 
     Examples
     --------
     >>> import asyncio
     >>> problem = Problem.ask("The capital of France?", answer="Paris")
-    >>> [v.correct for v in asyncio.run(Exact().verify(problem, [" Paris\\n", "It is Paris"]))]
+    >>> [v.correct for v in asyncio.run(Exact().verify(problem, [" Paris\n", "It is Paris"]))]
     [True, False]
     """
 
@@ -104,7 +104,8 @@ class Regex(_Simple):
 
 _LETTER = re.compile(
     r"\\boxed\{\s*(?:\\text\{)?\(?([A-Z])\b|"
-    r"(?:answer|choice|option)\b(?:\s+(?:is|would be))?\s*:?\s*[\*\s]*(?:option\s*)?\(?([A-Z])\b(?!')",
+    r"(?:answer|choice|option)\b(?:\s+(?:is|would be))?"
+    r"[:\s*]*(?:option\s*)?\(?([A-Z])\b(?!')",
     re.IGNORECASE,
 )
 _ALONE = re.compile(r"^[\s*]*\(?([A-Z])\)?[\s*]*(?:[.:,)].*)?$", re.MULTILINE)
