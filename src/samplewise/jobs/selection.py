@@ -13,6 +13,7 @@ from samplewise import registry
 from samplewise.budget import Budget
 from samplewise.engine import make_engine
 from samplewise.errors import InputError
+from samplewise.extras import load_function
 from samplewise.jobs.reading import PoolJob, cache_of, describe_input, read_pool, with_places
 from samplewise.pool import Pool
 from samplewise.progress import Progress, Silent
