@@ -17,7 +17,7 @@ step() {
     verdict="FAILED (exit $status)"
     failed=1
   fi
-  summary+=("$(printf -- '-- %-9s %4d s  %s' "$name" $((SECONDS - started)) "$verdict")")
+  summary+=("$(printf -- '-- %-10s %4d s  %s' "$name" $((SECONDS - started)) "$verdict")")
   echo "${summary[-1]}"
 }
 
@@ -26,6 +26,7 @@ export SAMPLEWISE_CACHE=${SAMPLEWISE_CACHE:-$PWD/build/cache}
 rm -rf build/test
 mkdir -p build/test
 step chromium scripts/ensure_chromium.sh
+step bubblewrap scripts/ensure_bubblewrap.sh
 step lint "$bin/ruff" check .
 step format "$bin/ruff" format --check .
 step types "$bin/mypy"
@@ -35,7 +36,7 @@ step docs "$bin/mkdocs" build --strict --quiet --site-dir build/site
 step wheel scripts/check_wheel.sh "$bin/python"
 
 echo
-printf '%s\n' "${summary[@]}" "-- all       $(printf %4d $SECONDS) s"
+printf '%s\n' "${summary[@]}" "-- all        $(printf %4d $SECONDS) s"
 grep -E '[0-9]+ (passed|failed|error|errors|deselected|skipped)\b.* in [0-9]' build/test/pytest.log |
   tail -n 1
 exit "$failed"

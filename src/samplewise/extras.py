@@ -1,13 +1,16 @@
-"""Packages that only some of the work needs: imported when it begins, or asked for by name."""
+"""What only some of the work needs: packages, asked for by name, and functions of the user's."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from samplewise.errors import UsageError
 
-__all__ = ["need"]
+__all__ = ["load_function", "need"]
 
 
 def need(module: str, extra: str, what: str, otherwise: str = "") -> Any:
@@ -46,3 +49,32 @@ def need(module: str, extra: str, what: str, otherwise: str = "") -> Any:
             f"{what} needs {module.partition('.')[0]}, which cannot be imported: {error}",
             mend=f"{mend}, or {otherwise}" if otherwise else mend,
         ) from error
+
+
+def load_function(spec: str, what: str) -> Callable[..., Any]:
+    """Load ``FILE.py:FUNCTION``.
+
+    Parameters
+    ----------
+    spec : str
+        A Python file and the name of a function in it.
+    what : str
+        What it is for, for the error.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file or function.
+    """
+    path, _, name = spec.rpartition(":")
+    if not path.endswith(".py") or not Path(path).exists():
+        raise UsageError(f"{what} {spec!r} names no Python file", mend="write FILE.py:FUNCTION")
+    found = importlib.util.spec_from_file_location(f"samplewise_{what}", path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise UsageError(f"{path} has no function {name!r}", mend="write FILE.py:FUNCTION")
+    return function  # type: ignore[no-any-return]

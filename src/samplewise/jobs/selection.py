@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,8 @@ import samplewise
 from samplewise import registry
 from samplewise.budget import Budget
 from samplewise.engine import make_engine
-from samplewise.errors import InputError, UsageError
+from samplewise.errors import InputError
+from samplewise.extras import load_function
 from samplewise.jobs.reading import PoolJob, cache_of, describe_input, read_pool, with_places
 from samplewise.pool import Pool
 from samplewise.progress import Progress, Silent
@@ -156,18 +156,7 @@ def load_outcome(spec: str) -> Outcome:
     UsageError
         If there is no such file or function.
     """
-    path, _, name = spec.rpartition(":")
-    if not path.endswith(".py") or not Path(path).exists():
-        raise UsageError(f"outcome {spec!r} names no Python file", mend="write FILE.py:FUNCTION")
-    found = importlib.util.spec_from_file_location("samplewise_outcome", path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UsageError(f"{path} has no function {name!r}", mend="write FILE.py:FUNCTION")
-    return function  # type: ignore[no-any-return]
+    return load_function(spec, "outcome")
 
 
 def _select(

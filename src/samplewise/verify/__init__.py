@@ -1,9 +1,134 @@
 """Whether an answer is right: maths, tests in the sandbox, patterns, a judge, a reward model."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from samplewise.errors import UsageError
 from samplewise.verify.base import Verdict, Verifier
 
-__all__ = ["Verdict", "Verifier"]
+if TYPE_CHECKING:
+    from samplewise.models.completion import Model
+
+__all__ = ["VERIFIERS", "Verdict", "Verifier", "make_verifier"]
+
+VERIFIERS = {
+    "math": "the answer equals the right one as mathematics",
+    "exact": "the text is the answer",
+    "regex:PATTERN": "the last match of a pattern is the answer",
+    "choice": "the letter of a multiple choice",
+    "json:SCHEMA.json": "JSON of a schema",
+    "python": "a program passes its tests, in a sandbox",
+    "call:FILE.py:FUNCTION": "a function of your own",
+    "judge": "a language model says yes",
+    "reward:FOLDER": "the score of a reward model",
+}
+"""How a verifier is named, and what it accepts."""
 
 
-def make_verifier(spec: str) -> Verifier:
-    raise NotImplementedError
+def make_verifier(spec: str, *, model: Model | None = None) -> Verifier:
+    r"""Make a verifier by its name.
+
+    Parameters
+    ----------
+    spec : str
+        One of `VERIFIERS`, such as ``"math"`` or ``"regex:total: (\\\d+)"``.
+    model : Model, optional
+        The model that ``"judge"`` asks.
+
+    Returns
+    -------
+    Verifier
+
+    Raises
+    ------
+    UsageError
+        If there is no such verifier, what it needs is missing, or it takes no argument.
+
+    Examples
+    --------
+    >>> make_verifier("math").name
+    'math'
+    >>> make_verifier("maths")
+    Traceback (most recent call last):
+    samplewise.errors.UsageError: no verifier 'maths'
+      mend: choose one of math, exact, regex:PATTERN, ...
+    """
+    name, colon, argument = spec.partition(":")
+    written = {one.partition(":")[0]: one for one in VERIFIERS}
+    if name not in written:
+        raise UsageError(f"no verifier {spec!r}", mend=f"choose one of {', '.join(VERIFIERS)}")
+    if bool(argument) != (":" in written[name]) or (colon and not argument):
+        raise UsageError(f"no verifier {spec!r}", mend=f"write {written[name]}")
+    if name == "judge":
+        return _judge(model)
+    return _MAKERS[name](argument)
+
+
+def _judge(model: Model | None) -> Verifier:
+    from samplewise.verify.calls import Judge
+
+    if model is None:
+        raise UsageError("verifier judge needs a model that judges", mend="give model=")
+    return Judge(model)
+
+
+def _math(_: str) -> Verifier:
+    from samplewise.verify.maths import Maths
+
+    return Maths()
+
+
+def _python(_: str) -> Verifier:
+    from samplewise.verify.python_tests import PythonTests
+
+    return PythonTests()
+
+
+def _exact(_: str) -> Verifier:
+    from samplewise.verify.patterns import Exact
+
+    return Exact()
+
+
+def _regex(pattern: str) -> Verifier:
+    from samplewise.verify.patterns import Regex
+
+    return Regex(pattern)
+
+
+def _choice(_: str) -> Verifier:
+    from samplewise.verify.patterns import Choice
+
+    return Choice()
+
+
+def _json(schema: str) -> Verifier:
+    from samplewise.verify.patterns import JsonSchema
+
+    return JsonSchema(schema)
+
+
+def _call(function: str) -> Verifier:
+    from samplewise.verify.calls import Call
+
+    return Call(function)
+
+
+def _reward(folder: str) -> Verifier:
+    from samplewise.verify.calls import Reward
+
+    return Reward(folder)
+
+
+_MAKERS: dict[str, Callable[[str], Verifier]] = {
+    "math": _math,
+    "exact": _exact,
+    "regex": _regex,
+    "choice": _choice,
+    "json": _json,
+    "python": _python,
+    "call": _call,
+    "reward": _reward,
+}
