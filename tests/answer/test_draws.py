@@ -233,3 +233,17 @@ def test_killed_again_and_again_it_pays_only_for_what_was_in_flight(tmp_path):
     paid = Path(tmp_path / "killed" / "paid.log").read_text().split()
     lost = sum(count - 1 for count in times.values())
     assert len(paid) - len(set(paid)) <= lost  # paid for twice only if it was in flight at a kill
+
+
+def test_what_failed_is_asked_for_again(tmp_path):
+    def half(request, number):
+        return said(request, number) if number % 2 else Completion("", "failed", error="down")
+
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        [first] = drawn(4, model=ScriptedModel(half), ledger=ledger)
+    model = ScriptedModel(said)
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        [again] = drawn(4, model=model, ledger=ledger)
+    assert len(model.asked) == 2
+    assert [one.finish for one in again] == ["stop"] * 4
+    assert again[1::2] == first[1::2]

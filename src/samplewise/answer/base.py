@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +19,11 @@ from samplewise.answer.problems import problems_of, read_problems
 from samplewise.budget import Budget, BudgetLike
 from samplewise.errors import BudgetError, UsageError
 from samplewise.files import atomic_write
-from samplewise.models.completion import Completion, Model, Price
+from samplewise.models.completion import Completion, Model, Price, make_model
 from samplewise.problems import Problem
 from samplewise.progress import Progress, Silent
 from samplewise.rng import RandomState, generator, seed_of
+from samplewise.verify import make_verifier
 from samplewise.verify.base import Verdict, Verifier
 
 if TYPE_CHECKING:
@@ -351,42 +353,39 @@ async def answer_async(
     **knobs: Any,
 ) -> Answers:
     """Answer problems; see `answer`, which waits for this."""
-    from samplewise.models.completion import make_model
-    from samplewise.verify import make_verifier
-
     chosen = _strategy(strategy, knobs)
     asked = (
         read_problems(problems)[0] if isinstance(problems, (str, Path)) else problems_of(problems)
     )
-    truth = make_verifier(verifier) if isinstance(verifier, str) else verifier
-    weak = make_verifier(accept) if isinstance(accept, str) else accept
-    for problem in asked:
-        truth.check(problem)
-        if weak and chosen.asks_verifier():
-            weak.check(problem)
-    made = make_model(model) if isinstance(model, str) else model
     seed = rng if isinstance(rng, int) else seed_of(generator(rng))
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    meter = Meter(
-        made,
-        sampling,
-        ledger=ledger,
-        budget=None if budget is None else Budget.parse(budget),
-        price=price,
-        seed=seed,
-    )
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        made = model if isinstance(model, Model) else make_model(model, progress=progress)
+        if made is not model:
+            stack.push_async_callback(made.close)
+        truth = verifier if isinstance(verifier, Verifier) else make_verifier(verifier, model=made)
+        if truth is not verifier:
+            stack.push_async_callback(truth.close)
+        weak = make_verifier(accept, model=made) if isinstance(accept, str) else accept
+        if weak and weak is not accept:
+            stack.push_async_callback(weak.close)
+        for problem in asked:
+            truth.check(problem)
+            if weak and chosen.asks_verifier():
+                weak.check(problem)
+        meter = Meter(
+            made,
+            sampling,
+            ledger=ledger,
+            budget=None if budget is None else Budget.parse(budget),
+            price=price,
+            seed=seed,
+        )
+        stack.push_async_callback(meter.close)
         answers = await solve_all(
             asked, chosen, meter, truth, accept=weak, limit=limit, progress=progress
         )
-    finally:
-        await meter.close()
-        if isinstance(model, str):
-            await made.close()
-        for given, one in ((verifier, truth), (accept, weak)):
-            if isinstance(given, str) and one:
-                await one.close()
     return Answers(answers, chosen, made.name, truth.name, loop.time() - begun)
 
 

@@ -90,12 +90,15 @@ class Meter:
         self._held = 0.0
         self._begun = time.monotonic()
         self._writer = _Writer(ledger) if ledger else None
-        self._paid: dict[str, tuple[str, str]] = {}
+        self._paid: dict[str, tuple[str, Completion]] = {}
         self._priced()
         for key, request, content in ledger.completions() if ledger else ():
-            if content is not None and (not name or key.startswith(f"{name}/")):
-                self._paid[key] = request, content
-                self.spent += self._cost(_read(content))
+            if content is None or (name and not key.startswith(f"{name}/")):
+                continue
+            completion = _read(content)
+            if completion.finish != "failed":  # what failed is asked for again
+                self._paid[key] = request, completion
+            self.spent += self._cost(completion)
 
     def of(self, problem: Problem, limit: int | None = None) -> Draws:
         """Give what a strategy draws by for one problem, of at most `limit` tokens."""
@@ -224,7 +227,7 @@ class Draws:
         if enough is None:
             new = [place for place, completion in enumerate(found) if completion is None]
         else:  # a race is written down as a whole
-            new = [] if all(found) else list(range(len(requests)))
+            new = [] if any(found) else list(range(len(requests)))
         if new:
             await self._pay(new, requests, keys, shown, found, enough)
         drawn = [completion for completion in found if completion is not None]
@@ -243,7 +246,7 @@ class Draws:
                     f"the ledger holds another request for draw {key}",
                     mend="resume with the problems, model, strategy and seed of the first run",
                 )
-            found.append(None if known is None else _read(known[1]))
+            found.append(None if known is None else known[1])
         return found
 
     async def _pay(

@@ -109,4 +109,6 @@ def _lines(record: dict[str, Any]) -> list[str]:
         spent += " (estimated in part)"
     if "dollars" in drawn:
         spent += f", ${drawn['dollars']:.4g}"
+    if states["failed"]:
+        rest[-1] += " (--resume tries them again)"
     return [", ".join([first, *rest]), f"{spent} ({record['spent']['seconds']:.1f} s)"]

@@ -7,6 +7,7 @@ among as many as the tokens buy, are always among them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,34 +138,31 @@ async def _answer_all(
         template=job.template,
         strict=job.strict,
     )
-    verifier = make_verifier(job.verify)
-    accept = None if job.accept is None else make_verifier(job.accept)
-    for problem in problems:
-        verifier.check(problem, job.problems)
-    made = model or make_model(job.model, progress=progress)
     found = {}
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        made = model or make_model(job.model, progress=progress)
+        if model is None:
+            stack.push_async_callback(made.close)
+        verifier = make_verifier(job.verify, model=made)
+        stack.push_async_callback(verifier.close)
+        accept = None if job.accept is None else make_verifier(job.accept, model=made)
+        if accept:
+            stack.push_async_callback(accept.close)
+        for problem in problems:
+            verifier.check(problem, job.problems)
         for name, strategy in strategies.items():
             meter = Meter(made, job.sampling, ledger=folder.ledger, seed=job.rng, name=name)
-            try:
-                answers = await solve_all(
-                    problems,
-                    strategy,
-                    meter,
-                    verifier,
-                    accept=accept,
-                    limit=job.limit,
-                    progress=progress,
-                )
-            finally:
-                await meter.close()
+            stack.push_async_callback(meter.close)
+            answers = await solve_all(
+                problems,
+                strategy,
+                meter,
+                verifier,
+                accept=accept,
+                limit=job.limit,
+                progress=progress,
+            )
             found[name] = Answers(answers, strategy, job.model, verifier.name)
-    finally:
-        if model is None:
-            await made.close()
-        for one in (verifier, accept):
-            if one:
-                await one.close()
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -127,8 +128,9 @@ def run_answer(
         template=job.template,
         strict=job.strict,
     )
-    verifier = make_verifier(job.verify)
-    accept = None if job.accept is None else make_verifier(job.accept)
+    made = model or make_model(job.model, progress=progress)
+    verifier = make_verifier(job.verify, model=made)
+    accept = None if job.accept is None else make_verifier(job.accept, model=made)
     for problem in problems:
         verifier.check(problem, job.problems)
         if accept and strategy.asks_verifier():
@@ -146,7 +148,17 @@ def run_answer(
             atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
         with folder.stage("answer"):
             answers = asyncio.run(
-                _answer(job, problems, strategy, verifier, accept, model, folder, progress)
+                _answer(
+                    job,
+                    problems,
+                    strategy,
+                    verifier,
+                    accept,
+                    made,
+                    model is None,
+                    folder,
+                    progress,
+                )
             )
         if all(one.state == "failed" for one in answers.answers):
             folder.note(command="answer", version=samplewise.__version__)
@@ -157,7 +169,8 @@ def run_answer(
             )
         answers.write(folder.path)
         folder.note(**_facts(job, answers, len(pool.rejected)))
-        folder.finish()
+        if all(one.state != "failed" for one in answers.answers):
+            folder.finish()  # a run with failures can be taken up again
         return folder.record
 
 
@@ -206,40 +219,35 @@ async def _answer(
     strategy: Strategy,
     verifier: Verifier,
     accept: Verifier | None,
-    model: Model | None,
+    model: Model,
+    owned: bool,
     folder: RunFolder,
     progress: Progress,
 ) -> Answers:
-    price = read_price(job.price)
-    budget = None if job.budget is None else Budget.parse(job.budget)
-    made = model or make_model(job.model, progress=progress)
-    try:
-        meter = Meter(
-            made,
-            job.sampling,
-            ledger=folder.ledger,
-            budget=budget,
-            price=price,
-            seed=job.rng,
-        )
-        try:
-            found = await solve_all(
-                problems,
-                strategy,
-                meter,
-                verifier,
-                accept=accept,
-                limit=job.limit,
-                progress=progress,
-            )
-        finally:
-            await meter.close()
-    finally:
-        if model is None:
-            await made.close()
+    async with contextlib.AsyncExitStack() as stack:
+        if owned:
+            stack.push_async_callback(model.close)
         for one in (verifier, accept):
             if one:
-                await one.close()
+                stack.push_async_callback(one.close)
+        meter = Meter(
+            model,
+            job.sampling,
+            ledger=folder.ledger,
+            budget=None if job.budget is None else Budget.parse(job.budget),
+            price=read_price(job.price),
+            seed=job.rng,
+        )
+        stack.push_async_callback(meter.close)
+        found = await solve_all(
+            problems,
+            strategy,
+            meter,
+            verifier,
+            accept=accept,
+            limit=job.limit,
+            progress=progress,
+        )
     return Answers(found, strategy, job.model, verifier.name)
 
 
