@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - programs, each in a line
 """The verdict on programs: the right ones pass, and no hostile one does."""
 
 from __future__ import annotations

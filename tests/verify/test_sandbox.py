@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - programs, each in a line
 """Hostile programs: none gets out, none outlives its time, none takes more than it is given."""
 
 from __future__ import annotations

@@ -214,17 +214,17 @@ def _pipe() -> Iterator[tuple[int, int]]:
                     os.close(fd)
 
 
+# What annotations alone need takes as long to import as a short program takes to run.
+_NOT_INSIDE = ("from __future__", "from samplewise", "from typing", "from collections.abc")
+
+
 @cache
 def _source(side: str) -> str:
     """Join what one side runs into one text: the package is not there to be imported."""
     here = Path(__file__).parent
     texts = [(here / f"{name}.py").read_text("utf-8") for name in ("_plain", side)]
     joined = "\n".join(texts)
-    kept = [
-        line
-        for line in joined.splitlines()
-        if not line.startswith(("from __future__", "from samplewise"))
-    ]
+    kept = [line for line in joined.splitlines() if not line.startswith(_NOT_INSIDE)]
     return "\n".join(["from __future__ import annotations", *kept, "main()"])
 
 
