@@ -6,6 +6,7 @@ Run by mkdocs-gen-files while the documentation is built.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
 import json
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ mpl.use("Agg")
 RESULTS = Path("reproductions/results")
 CONTESTS = Path("benchmarks/results")
 BUDGET = 40
+PROBLEMS = 300
 NEEDS = {
     "embeddings": "vectors",
     "score": "a score for every row",
@@ -156,7 +158,9 @@ def escape(text: str) -> str:
 
 
 def needs(cls: type[registry.Method]) -> str:
-    """Say what the rows must have."""
+    """Say what the rows must have, or what a strategy must be able to ask."""
+    if cls.room == "answer":
+        return "a verifier" if cls().asks_verifier() else "nothing"
     named = ", ".join(NEEDS.get(need, need) for need in cls.needs)
     return named or getattr(cls, "needs_note", "") or "nothing"
 
@@ -249,6 +253,62 @@ def write_score_picture(cls: type[registry.Method], pool: sw.Pool) -> None:
     save(figure, f"scores/{cls.name}.png")
 
 
+def write_answer_picture(cls: type[registry.Method], _: sw.Pool) -> None:
+    """Draw what every strategy gets right for its tokens, this one among them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, (tokens, right) in contest_of_strategies().items():
+        mine = name == cls.name
+        color = "#d9480f" if mine else "#868e96"
+        axes.plot(tokens, right, "o", color=color, markersize=11 if mine else 7)
+        axes.annotate(
+            name, (tokens, right), (8, 4), textcoords="offset points", color=color, fontsize=9
+        )
+    axes.set(xscale="log", xlabel="tokens drawn for a problem", ylabel="share answered right")
+    axes.margins(x=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, f"strategies/{cls.name}.png")
+
+
+@functools.cache
+def contest_of_strategies() -> dict[str, tuple[float, float]]:
+    """Run every strategy on problems of a made-up model whose right answers are the shorter ones.
+
+    Gives tokens a problem and the share right, both by name.
+    """
+    from samplewise.models.completion import Completion
+    from samplewise.problems import Problem
+    from samplewise.testing import ScriptedModel, ScriptedVerifier
+
+    def guess(request: Any, number: int) -> Completion:
+        rng = np.random.default_rng(request.seed)
+        hard = int(request.messages[0].content.split()[1]) / PROBLEMS
+        right = rng.random() > 0.15 + 0.6 * hard
+        tokens = max(20, int(rng.normal(300 if right else 450, 90)))
+        said = "7" if right else str(rng.integers(5))
+        most = request.max_tokens or tokens
+        chances = tuple(rng.normal(-0.5 if right else -0.8, 0.3, min(tokens, most)))
+        return Completion(
+            f"so {said}",
+            "stop" if tokens <= most or request.log_probabilities else "length",
+            tokens=min(tokens, most),
+            log_probabilities=chances,
+            seconds=tokens / 100,
+        )
+
+    problems = [Problem.ask(f"Problem {n} ?", id=str(n), answer="7") for n in range(PROBLEMS)]
+    found = {}
+    for cls in registry.methods("answer"):
+        answers = sw.answer(
+            problems, ScriptedModel(guess), cls(), verifier=ScriptedVerifier(), rng=0
+        )
+        tokens = float(np.mean([one.tokens for one in answers.answers]))
+        found[cls.name] = tokens, answers.accuracy
+    return found
+
+
 def save(figure: Any, path: str) -> None:
     """Write a picture."""
     with mkdocs_gen_files.open(path, "wb") as stream:
@@ -257,6 +317,14 @@ def save(figure: Any, path: str) -> None:
 
 def picture_lines(cls: type[registry.Method]) -> list[str]:
     """Show the picture and say what it shows."""
+    if cls.room == "answer":
+        return [
+            f"![What {cls.name} gets right for its tokens]({cls.name}.png)",
+            "",
+            f"*{PROBLEMS} problems of a made-up model whose right answers tend to be shorter and "
+            "likelier, default knobs; `until-accepted` alone asks a verifier that is always "
+            "right.*",
+        ]
     if cls.room == "score":
         shown = "600 points of six classes" if "embeddings" in cls.needs else "A few rows"
         return [f"![{cls.name}]({cls.name}.png)", "", f"*{shown}, default knobs.*"]
@@ -452,6 +520,15 @@ ROOMS = {  # folder, picture, command, heading
         "",
         "What a row is worth, for any method that chooses by a score: `--score method:NAME`, or "
         "`sw.score(pool, NAME)`. A score is higher where the row is harder.",
+    ),
+    "answer": (
+        "strategies",
+        write_answer_picture,
+        "samplewise answer problems.jsonl --strategy {name} --out run",
+        "# Strategies",
+        "",
+        "Which whole answers to draw, and which to keep: `--strategy NAME`, or "
+        "`sw.answer(problems, strategy=NAME)`.",
     ),
 }
 main()
