@@ -9,7 +9,15 @@ import time
 
 from samplewise.errors import UsageError
 
-__all__ = ["LONGEST_WAIT", "asked_wait", "check_address", "is_passing", "jitter", "read_key"]
+__all__ = [
+    "LONGEST_WAIT",
+    "asked_wait",
+    "check_address",
+    "is_passing",
+    "jitter",
+    "proxy_for",
+    "read_key",
+]
 
 LONGEST_WAIT = 60.0  # seconds between two tries, whatever the server asks for
 _JITTER = random.SystemRandom()  # not the state that a user's seed sets
@@ -31,6 +39,17 @@ def read_key(variable: str) -> str:
     if not key.isascii() or not key.isprintable():
         raise UsageError(f"the key in {variable} holds odd characters")
     return key
+
+
+def proxy_for(url: str) -> str | None:
+    """Find the proxy that the environment names for an address."""
+    import urllib.parse
+    import urllib.request
+
+    parts = urllib.parse.urlsplit(url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
 
 
 def is_passing(status: int) -> bool:
