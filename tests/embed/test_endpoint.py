@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samplewise.embed import endpoint
 from samplewise.embed.endpoint import EndpointEmbedder
 from samplewise.errors import InputError, SamplewiseError, UsageError
+from samplewise.models.http import asked_wait
 
 KEY = "sk-very-secret"
 Reply = tuple[int, dict[str, str], bytes]
@@ -273,6 +273,6 @@ def test_a_missing_package_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatc
 
 def test_retry_after_may_be_seconds_a_date_or_nonsense() -> None:
     later = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 100))
-    assert endpoint._asked_wait("7") == 7
-    assert 95 < endpoint._asked_wait(later) <= 100
-    assert [endpoint._asked_wait(text) for text in ("", "soon", "-3", "nan")] == [0, 0, 0, 0]
+    assert asked_wait("7") == 7
+    assert 95 < asked_wait(later) <= 100
+    assert [asked_wait(text) for text in ("", "soon", "-3", "nan")] == [0, 0, 0, 0]

@@ -6,9 +6,6 @@ Use it where a better model than this machine can hold runs elsewhere. Cost: one
 
 from __future__ import annotations
 
-import email.utils
-import os
-import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,15 +16,19 @@ import numpy as np
 from samplewise.embed.base import Vectors
 from samplewise.errors import InputError, UsageError
 from samplewise.extras import need
+from samplewise.models.http import (
+    LONGEST_WAIT,
+    asked_wait,
+    check_address,
+    is_passing,
+    jitter,
+    read_key,
+)
 
 if TYPE_CHECKING:
     import httpx
 
 __all__ = ["EndpointEmbedder"]
-
-LONGEST_WAIT = 60.0  # seconds between two tries, whatever the server asks for
-_JITTER = random.SystemRandom()  # not the state that a user's seed sets
-_PASSING = (408, 409, 425, 429)  # these, and all from 500 on, may go away by themselves
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,7 @@ class EndpointEmbedder:
     retries: int = 5
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")) or "@" in self.url:
-            # an address with a key in it would end up in `id` and in logs
-            raise UsageError(
-                "the endpoint's address must be http(s)://host/path, without a key in it",
-                mend=f"put the key in the environment variable {self.key_variable}",
-            )
+        check_address(self.url, self.key_variable)
         for name in ("batch_size", "concurrency", "timeout"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} is {getattr(self, name)}", mend="give more than 0")
@@ -118,9 +114,7 @@ class EndpointEmbedder:
 
     def _client(self) -> httpx.Client:
         library = need("httpx", "endpoint", "an endpoint")
-        key = os.environ.get(self.key_variable, "").strip()
-        if not key.isascii() or not key.isprintable():
-            raise UsageError(f"the key in {self.key_variable} holds odd characters")
+        key = read_key(self.key_variable)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         client: httpx.Client = library.Client(headers=headers, timeout=self.timeout)
         return client
@@ -139,7 +133,7 @@ class EndpointEmbedder:
 
         trouble = ""
         for attempt in range(self.retries + 1):
-            wait = _JITTER.uniform(0.5, 1.0) * 0.5 * 2**attempt
+            wait = jitter(0.5, 1.0) * 0.5 * 2**attempt
             try:
                 reply = client.post(self._address, json=body)
             except httpx.TimeoutException:
@@ -151,10 +145,10 @@ class EndpointEmbedder:
             else:
                 if reply.status_code < 300:
                     return reply
-                if reply.status_code not in _PASSING and reply.status_code < 500:
+                if not is_passing(reply.status_code):
                     raise self._refusal(reply.status_code)
                 trouble = f"status {reply.status_code}"
-                wait = max(wait, _asked_wait(reply.headers.get("Retry-After", "")))
+                wait = max(wait, asked_wait(reply.headers.get("Retry-After", "")))
             if attempt < self.retries:
                 time.sleep(min(wait, LONGEST_WAIT))
         raise InputError(
@@ -197,15 +191,3 @@ def _vectors_of(content: Any, count: int, address: str) -> Vectors:
     if not np.isfinite(vectors).all():
         raise InputError("sent a vector that is not finite", file=address)
     return vectors
-
-
-def _asked_wait(header: str) -> float:
-    """Read the seconds of a Retry-After header, which may also be a date."""
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return 0.0
