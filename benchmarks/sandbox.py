@@ -6,6 +6,7 @@ a sandbox costs by itself: a program that does nothing.
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from typing import Any
@@ -48,12 +49,15 @@ def main() -> None:
     verifier, sandbox, pairs = PythonTests(), Sandbox(), problems()
     accepted = sum(map_runs(lambda pair: verifier.judge(*pair).correct, pairs))
     verdicts, runs = [], []
+    loads = []  # a figure says little on a machine that does something else
     for _ in range(REPEATS):
+        loads.append(os.getloadavg()[0])
         verdicts.append(minute(lambda pair: verifier.judge(*pair), pairs))
         runs.append(minute(lambda _: sandbox.run(python_command("pass")), list(range(100))))
     figures = {
         "setting": {"problems": len(pairs), "repeats": REPEATS, "workers": cores()},
         "accepted": accepted,
+        "load_before_each": loads,
         "verdicts_a_minute": statistics.median(verdicts),
         "verdicts_a_minute_all": verdicts,
         "empty_runs_a_minute": statistics.median(runs),
