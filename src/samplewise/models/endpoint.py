@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
@@ -278,7 +279,7 @@ class EndpointModel(Model):
                     body["stream_options"] = {"include_usage": True}
             data = encode(body)
             try:
-                return await self._persist(wire, lambda data=data: once(wire, data, requests))
+                return await self._persist(wire, functools.partial(once, wire, data, requests))
             except _RefusedError as error:
                 if not self._learn(str(error), body):
                     raise
