@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import operator
 import queue
 import threading
 import time
@@ -43,6 +44,9 @@ class Sampling:
     top_p: float = 0.95
     max_tokens: int | None = None
     system: str | None = None
+
+
+_FIELDS = operator.attrgetter(*(field.name for field in dataclasses.fields(Request)))
 
 
 class Meter:
@@ -190,7 +194,7 @@ class Draws:
         if sampling.system and turns[0].role != "system":
             turns = (Message("system", sampling.system), *turns)
         usual = Request(turns, sampling.temperature, sampling.top_p, sampling.max_tokens)
-        request = dataclasses.replace(usual, **settings)
+        request = dataclasses.replace(usual, **settings) if settings else usual
         first = self._asked
         return [request.with_seed(self._seed(first + place)) for place in range(count)]
 
@@ -380,7 +384,8 @@ def _settle(futures: list[asyncio.Future[None]], error: BaseException | None) ->
 
 
 def _digest(request: Request) -> str:
-    shown = repr(dataclasses.astuple(request)).encode()
+    # what astuple gives, which would copy it piece by piece
+    shown = repr(_FIELDS(request)).encode()
     return hashlib.blake2b(shown, digest_size=16).hexdigest()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
+import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
@@ -251,15 +251,16 @@ class EndpointModel(Model):
             guess = await wire.pace(requests)
             drawn: list[Completion] = []
             try:
-                drawn = await self._send(wire, requests, self._read)
+                drawn = await self._send(wire, requests, functools.partial(self._read, begun))
             except _GivenUpError as error:
                 if len(requests) > 1 and isinstance(error, _RefusedError):
                     raise
-                drawn = [Completion("", "failed", error=self._hide(str(error)))] * len(requests)
+                seconds = time.perf_counter() - begun
+                failed = Completion("", "failed", error=self._hide(str(error)), seconds=seconds)
+                drawn = [failed] * len(requests)
             finally:
                 wire.settle(guess, drawn)
-            seconds = time.perf_counter() - begun
-        return [dataclasses.replace(completion, seconds=seconds) for completion in drawn]
+        return drawn
 
     async def _send(
         self,
@@ -278,7 +279,7 @@ class EndpointModel(Model):
                     body["stream_options"] = {"include_usage": True}
             data = encode(body)
             try:
-                return await self._persist(wire, lambda data=data: once(wire, data, requests))
+                return await self._persist(wire, functools.partial(once, wire, data, requests))
             except _RefusedError as error:
                 if not self._learn(str(error), body):
                     raise
@@ -317,7 +318,7 @@ class EndpointModel(Model):
         raise _GivenUpError(f"failed {self.retries + 1} times; the last time: {trouble}")
 
     async def _read(
-        self, wire: _Wire, data: bytes, requests: Sequence[Request]
+        self, begun: float, wire: _Wire, data: bytes, requests: Sequence[Request]
     ) -> list[Completion]:
         """Ask once, and read the whole reply."""
         async with wire.session.post(wire.url, data=data, headers=self._headers()) as response:
@@ -327,7 +328,7 @@ class EndpointModel(Model):
         reply = read_json(content)
         if isinstance(reply, dict) and reply.get("error"):
             raise self._trouble(_code(reply), response.headers, content)
-        return completions_of(reply, requests)
+        return completions_of(reply, requests, time.perf_counter() - begun)
 
     async def _open(self, wire: _Wire, data: bytes, requests: Sequence[Request]) -> Any:
         """Ask once for a stream, and give it as soon as it begins."""
