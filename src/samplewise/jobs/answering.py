@@ -21,6 +21,7 @@ from samplewise.models.completion import Model, Price, make_model
 from samplewise.problems import Problem
 from samplewise.progress import Progress, Silent
 from samplewise.rng import generator
+from samplewise.report import render, summarise_answers
 from samplewise.runs import RunFolder
 from samplewise.verify import Verifier, make_verifier
 
@@ -46,6 +47,8 @@ class AnswerJob:
         same by default.
     budget, price : str, optional
         As `Budget.parse` reads it, and ``"PROMPT,COMPLETION"`` in dollars a million tokens.
+    value : float, optional
+        Dollars that a solved problem is worth: the report then says how many samples pay.
     temperature, top_p, max_tokens, system
         As `Sampling` takes them.
     question, answer, template
@@ -66,6 +69,7 @@ class AnswerJob:
     accept: str | None = None
     budget: str | None = None
     price: str | None = None
+    value: float | None = None
     temperature: float = 0.6
     top_p: float = 0.95
     max_tokens: int | None = None
@@ -119,6 +123,7 @@ def run_answer(
     """
     progress = progress or Silent()
     generator(job.rng)
+    _check_value(job)
     strategy = make_strategy(job.strategy, job.knobs)
     problems, pool = read_problems(
         job.problems,
@@ -144,10 +149,9 @@ def run_answer(
                 for row in pool.rejected
             ]
             atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
-        with folder.stage("answer"):
-            answers = asyncio.run(
-                _answer(job, problems, strategy, verifier, accept, model, folder, progress)
-            )
+        answers, summary = asyncio.run(
+            _answer(job, problems, strategy, verifier, accept, model, folder, progress)
+        )
         if all(one.state == "failed" for one in answers.answers):
             folder.note(command="answer", version=samplewise.__version__)
             reasons = {one.reason for one in answers.answers}
@@ -156,7 +160,9 @@ def run_answer(
                 mend="raise the budget, or mend the server, and add --resume",
             )
         answers.write(folder.path)
+        folder.write_json("report.json", summary)
         folder.note(**_facts(job, answers, len(pool.rejected)))
+        render(folder.path)
         folder.finish()
         return folder.record
 
@@ -200,7 +206,44 @@ def read_price(text: str | None) -> Price | None:
     return Price(prompt, completion)
 
 
+def _check_value(job: AnswerJob) -> None:
+    if job.value is None:
+        return
+    if not 0 <= job.value < float("inf"):
+        raise UsageError(f"value {job.value}", mend="give dollars, 0 or more")
+    if read_price(job.price) is None:
+        raise UsageError(
+            "whether samples pay needs the price of a token",
+            mend="give --price PROMPT,COMPLETION in dollars a million tokens",
+        )
+
+
 async def _answer(
+    job: AnswerJob,
+    problems: list[Problem],
+    strategy: Strategy,
+    verifier: Verifier,
+    accept: Verifier | None,
+    model: Model | None,
+    folder: RunFolder,
+    progress: Progress,
+) -> tuple[Answers, dict[str, Any]]:
+    """Answer, and summarise while the verifier can still compare answers."""
+    try:
+        with folder.stage("answer"):
+            answers = await _draw(
+                job, problems, strategy, verifier, accept, model, folder, progress
+            )
+        with folder.stage("report"):
+            summary = _summary(job, answers, verifier)
+    finally:
+        for one in (verifier, accept):
+            if one:
+                await one.close()
+    return answers, summary
+
+
+async def _draw(
     job: AnswerJob,
     problems: list[Problem],
     strategy: Strategy,
@@ -237,10 +280,23 @@ async def _answer(
     finally:
         if model is None:
             await made.close()
-        for one in (verifier, accept):
-            if one:
-                await one.close()
     return Answers(found, strategy, job.model, verifier.name)
+
+
+def _summary(job: AnswerJob, answers: Answers, verifier: Verifier) -> dict[str, Any]:
+    strategy = answers.strategy
+    return summarise_answers(
+        [one.as_json() for one in answers.answers],
+        strategy=strategy.name,
+        knobs=strategy.settings(),
+        model=answers.model,
+        verifier=answers.verifier,
+        adaptive=strategy.asks_verifier(),
+        price=read_price(job.price),
+        value=job.value,
+        same=verifier.same,
+        rng=job.rng,
+    )
 
 
 def _facts(job: AnswerJob, answers: Answers, rejected: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def render(folder: str | Path) -> Path:
     Parameters
     ----------
     folder : str or Path
-        With ``run.json``, ``report.json`` (what `summarise` or `summarise_methods` gave) and
+        With ``run.json``, ``report.json`` (what one of the functions `summarise...` gave) and
         perhaps ``rejected.jsonl``.
 
     Returns
@@ -52,19 +52,20 @@ def render_page(
     report: Mapping[str, Any],
     rejected: tuple[int, list[dict[str, Any]]] = (0, []),
 ) -> str:
-    """Give the page of a report, on one selection or on several methods.
+    """Give the page of a report, on a selection, on several methods or on answers.
 
     Parameters
     ----------
     run : mapping
         What ``run.json`` holds; what is missing is left out.
     report : mapping
-        What `summarise` or `summarise_methods` gave.
+        What `summarise`, `summarise_methods` or `summarise_answers` gave.
     rejected : (int, list of dict)
         How many rows were set aside, and the first of them.
     """
     drawn = figures.all_of(report)
-    template = "methods.html.j2" if report.get("kind") == "methods" else "selection.html.j2"
+    kind = report.get("kind")
+    template = f"{kind}.html.j2" if kind in ("methods", "answers") else "selection.html.j2"
     page: str = (
         _environment()
         .get_template(template)
@@ -147,7 +148,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        figure=_figure, signed=_signed, count=_count, percent=_percent, seconds=_seconds
+        figure=_figure,
+        signed=_signed,
+        count=_count,
+        percent=_percent,
+        points=_points,
+        seconds=_seconds,
     )
     environment.globals["strip"] = _strip
     return environment
@@ -178,6 +184,11 @@ def _percent(value: Any) -> str:
     if value is None:
         return "–"
     return f"{100 * value:.1f}%" if value < 0.995 or value == 1 else f"{100 * value:.2f}%"
+
+
+def _points(value: Any) -> str:
+    """Write a difference of two shares."""
+    return "–" if value is None else f"{100 * value:.2g} points"
 
 
 def _seconds(value: Any) -> str:
