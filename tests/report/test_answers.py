@@ -117,7 +117,9 @@ def test_texts_are_escaped(tmp_path):
     for one in rows:
         one |= {"id": HOSTILE, "question": HOSTILE, "gold": HOSTILE, "reason": HOSTILE}
         one["samples"][0] |= {"answer": HOSTILE, "thinking": HOSTILE, "error": HOSTILE}
-    report = report_on(rows, strategy=HOSTILE, model=HOSTILE, verifier=HOSTILE, knobs={"k": HOSTILE})
+    report = report_on(
+        rows, strategy=HOSTILE, model=HOSTILE, verifier=HOSTILE, knobs={"k": HOSTILE}
+    )
     page = render(write_answers(tmp_path, report)).read_text()
     assert "<script>alert" not in page
     assert "<img" not in page.split('<script type="application/json"')[0]

@@ -20,8 +20,8 @@ from samplewise.files import atomic_write, file_hash
 from samplewise.models.completion import Model, Price, make_model
 from samplewise.problems import Problem
 from samplewise.progress import Progress, Silent
-from samplewise.rng import generator
 from samplewise.report import render, summarise_answers
+from samplewise.rng import generator
 from samplewise.runs import RunFolder
 from samplewise.verify import Verifier, make_verifier
 

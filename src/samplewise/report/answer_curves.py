@@ -122,7 +122,7 @@ def _vote(drawn: Drawn, ks: Indices, same: Same | None, rng: int) -> list[float]
         right = np.array([bool(one["correct"]) for one in some])
         order = chance.permuted(np.tile(np.arange(len(some)), (orders, 1)), axis=1)
         total += [_vote_at(classes, right, order[:, :k]) for k in ks]
-    return (total / len(drawn.samples)).tolist()
+    return [float(share) for share in total / len(drawn.samples)]
 
 
 def _vote_at(classes: Indices, right: NDArray[np.bool_], order: Indices) -> float:
@@ -147,7 +147,7 @@ def _sparing(same: Same | None) -> Same | None:
 
 
 def _classes(answers: Sequence[str | None], same: Same | None) -> Indices:
-    """Number the answers that are one; -1 where there is none."""
+    """Give equal answers one number; -1 where there is none."""
     texts = [text for text in dict.fromkeys(answers) if text is not None]
     compare = same if same and len(texts) <= _ALIKE else None
     number: dict[str, int] = {}

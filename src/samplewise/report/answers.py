@@ -186,10 +186,10 @@ def _sample(one: Row, place: int, kept: int | None, limit: int) -> dict[str, Any
 def _cut(text: Any, limit: int) -> str | None:
     if text is None:
         return None
-    text = str(text)
-    if len(text) <= limit:
-        return text
-    return f"{text[:limit]} … ({len(text) - limit:,} more characters)"
+    whole = str(text)
+    if len(whole) <= limit:
+        return whole
+    return f"{whole[:limit]} … ({len(whole) - limit:,} more characters)"
 
 
 def _notes(rows: Sequence[Row], curve: Mapping[str, Any] | None, limit: int) -> list[str]:
