@@ -22,7 +22,7 @@ def test_totals_by_hand():
     assert (totals["tokens"], totals["prompt_tokens"], totals["sequential_tokens"]) == (80, 30, 50)
     assert totals["dollars"] == pytest.approx((30 * 1 + 80 * 2) / 1e6)
     assert totals["accuracy"] == 0.25
-    # Wilson, 1 of 4, z = 1.95996: (0.25 + z2/8 -+ z sqrt(0.25 0.75 / 4 + z2/64)) / (1 + z2/4)
+    # Wilson: with z = 1.96, (0.25 + z²/8 ± z √(0.25·0.75/4 + z²/64)) / (1 + z²/4)
     assert totals["interval"] == pytest.approx([0.045587, 0.699358], abs=1e-5)
 
 
@@ -107,7 +107,9 @@ def test_how_many_samples_pay(tmp_path):
     assert cheap["gain"] == pytest.approx(10 - 3)
     dear = report_on(rows, price=(0, 1e5), value=2)
     assert dear["pays"]["samples"] == 0
-    assert "None:" in render(write_answers(tmp_path, dear)).read_text()
+    page = render(write_answers(tmp_path, dear)).read_text()
+    assert "None:" in page
+    assert "at $1.00 a sample and $2.00 a solved problem" in page
     assert report_on(rows, price=(0, 1e5))["pays"] is None
     assert report_on(rows, value=2)["pays"] is None
 

@@ -225,7 +225,8 @@ def _trust(law: Mapping[str, Any], problems: int) -> str:
         off = abs(told["predicted"] - told["measured"])
         text += (
             f" Fitted to the first {told['from']:,} samples alone, it foretells coverage at "
-            f"{told['at']:,} to {100 * off:.2g} points; trust it as much over as wide a step."
+            f"{told['at']:,} within {100 * off:.2g} points; expect no better from {most:,} to "
+            f"{_BEYOND * most:,}."
         )
     else:
         text += " There are too few samples to try how well it foretells, so do not rely on it."

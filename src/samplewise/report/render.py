@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,7 @@ def _environment() -> Environment:
         signed=_signed,
         count=_count,
         percent=_percent,
+        dollars=_dollars,
         points=_points,
         seconds=_seconds,
     )
@@ -184,6 +186,15 @@ def _percent(value: Any) -> str:
     if value is None:
         return "–"
     return f"{100 * value:.1f}%" if value < 0.995 or value == 1 else f"{100 * value:.2f}%"
+
+
+def _dollars(value: Any) -> str:
+    """Write an amount: cents where it is large, three digits where it is less than a dollar."""
+    if value is None:
+        return "–"
+    if value == 0 or abs(value) >= 1:
+        return f"${value:,.2f}"
+    return f"${value:.{2 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
 
 
 def _points(value: Any) -> str:
