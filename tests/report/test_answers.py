@@ -1,11 +1,14 @@
 """The report on answers: its figures against values by hand, its limits, and hostile texts."""
 
+import itertools
 import json
 
+import numpy as np
 import pytest
 from answer_cases import drawn, report_on, row, sample, write_answers
 from report_cases import HOSTILE
 
+from samplewise.measure.voting import majority
 from samplewise.report import render, render_page
 
 
@@ -160,3 +163,21 @@ def test_scores_that_are_no_number_are_left_out():
 
 def test_a_page_of_an_empty_run_is_whole():
     assert "0 of 0 problems right" in render_page({}, report_on([]))
+
+
+def test_the_vote_of_some_samples_is_that_of_all_their_subsets():
+    rows = drawn(6, 5, seed=3)
+    rows[0]["samples"][1]["answer"] = None
+    curve = report_on(rows)["curve"]
+    shares = []
+    for one in rows:
+        samples = one["samples"]
+        orders = list(itertools.permutations(range(5), 3))
+        picks = [majority([samples[i]["answer"] for i in order]) for order in orders]
+        right = [
+            pick is not None and samples[order[pick]]["correct"]
+            for pick, order in zip(picks, orders, strict=True)
+        ]
+        shares.append(np.mean(right))
+    assert curve["k"][2] == 3
+    assert curve["vote"][2] == pytest.approx(np.mean(shares), abs=0.05)

@@ -159,7 +159,6 @@ def run_answer(
                 f"no problem was answered: {'; '.join(sorted(reasons))[:500]}",
                 mend="raise the budget, or mend the server, and add --resume",
             )
-        answers.write(folder.path)
         folder.write_json("report.json", summary)
         folder.note(**_facts(job, answers, len(pool.rejected)))
         render(folder.path)
@@ -234,6 +233,8 @@ async def _answer(
             answers = await _draw(
                 job, problems, strategy, verifier, accept, model, folder, progress
             )
+        if any(one.state != "failed" for one in answers.answers):
+            answers.write(folder.path)  # what was paid for comes before what is said of it
         with folder.stage("report"):
             summary = _summary(job, answers, verifier)
     finally:
@@ -303,7 +304,7 @@ def _facts(job: AnswerJob, answers: Answers, rejected: int) -> dict[str, Any]:
     states = [one.state for one in answers.answers]
     price = read_price(job.price)
     drawn = [completion for one in answers.answers for completion in one.completions]
-    tokens = {
+    tokens: dict[str, Any] = {
         "completions": len(drawn),
         "prompt_tokens": sum(completion.prompt_tokens for completion in drawn),
         "tokens": sum(completion.tokens for completion in drawn),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,6 +20,7 @@ Indices: TypeAlias = NDArray[np.int64]
 _POINTS = 40  # of a curve: log-spaced, so that more would not be seen
 _ORDERS = 64  # random orders of a problem's samples that the vote is averaged over, at most
 _WORK = 40_000_000  # votes counted at most, about: a few seconds
+_AT_ONCE = 2_000_000  # votes held in memory
 _ALIKE = 64  # different answers of a problem that are compared in pairs; more only as texts
 _PAIRS = 20_000  # pairs compared in all: a pair can take milliseconds
 _BEYOND = 4  # the law is drawn up to so many times the samples there are
@@ -117,25 +118,38 @@ def _vote(drawn: Drawn, ks: Indices, same: Same | None, rng: int) -> list[float]
     chance = np.random.default_rng(rng)
     total = np.zeros(len(ks))
     same = _sparing(same)
-    for some in drawn.samples:
-        classes = _classes([one["answer"] for one in some], same)
-        right = np.array([bool(one["correct"]) for one in some])
-        order = chance.permuted(np.tile(np.arange(len(some)), (orders, 1)), axis=1)
-        total += [_vote_at(classes, right, order[:, :k]) for k in ks]
+    for some in _batches(drawn.samples, orders):
+        classes = np.array([_classes([one["answer"] for one in samples], same) for samples in some])
+        right = np.array([[bool(one["correct"]) for one in samples] for samples in some])
+        places = np.tile(np.arange(classes.shape[1]), (len(some) * orders, 1))
+        order = chance.permuted(places, axis=1)
+        owner = np.repeat(np.arange(len(some)), orders)
+        total += [_right_votes(classes, right, owner, order[:, :k]) / orders for k in ks]
     return [float(share) for share in total / len(drawn.samples)]
 
 
-def _vote_at(classes: Indices, right: NDArray[np.bool_], order: Indices) -> float:
-    """Give the share of orders whose most frequent answer, the first seen of these, is right."""
-    voted = classes[order]
-    rows = np.arange(len(order))[:, None]
-    width = int(classes.max()) + 1
-    ballots = (rows * width + voted)[voted >= 0]
-    counts = np.bincount(ballots, minlength=len(order) * max(width, 1))
-    votes = np.where(voted >= 0, counts[rows * width + np.maximum(voted, 0)], 0)
+def _batches(samples: Sequence[list[Row]], orders: int) -> Iterator[list[list[Row]]]:
+    """Put problems with equally many samples together, as many as fit in memory."""
+    for size, alike in itertools.groupby(sorted(samples, key=len), len):
+        problems = list(alike)
+        step = max(1, _AT_ONCE // (orders * size))
+        for first in range(0, len(problems), step):
+            yield problems[first : first + step]
+
+
+def _right_votes(
+    classes: Indices, right: NDArray[np.bool_], owner: Indices, order: Indices
+) -> float:
+    """Count the orders whose most frequent answer, the first seen of these, is right."""
+    voted = classes[owner[:, None], order]
+    rows = np.arange(len(order))
+    width = max(int(classes.max()) + 1, 1)
+    ballots = rows[:, None] * width + np.maximum(voted, 0)
+    counts = np.bincount(ballots[voted >= 0], minlength=len(order) * width)
+    votes = np.where(voted >= 0, counts[ballots], 0)
     first = votes.argmax(axis=1)
-    winner = order[rows[:, 0], first]
-    return float((right[winner] & (votes[rows[:, 0], first] > 0)).mean())
+    wins = right[owner, order[rows, first]] & (votes[rows, first] > 0)
+    return float(wins.sum())
 
 
 def _sparing(same: Same | None) -> Same | None:
