@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from answer_cases import drawn, report_on, write_answers
 from method_cases import report_of, write_contest
 from playwright.sync_api import sync_playwright
 from report_cases import HOSTILE
@@ -94,6 +95,39 @@ def test_the_report_on_methods_opens_cleanly(browser, tmp_path, scheme):
     assert bar.evaluate("path => getComputedStyle(path).stroke").startswith("rgb(")
     assert page.locator("#methods tbody tr").count() == 4
     assert page.locator("#saved").is_visible()
+    page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+    assert errors == []
+    assert requests == [url]
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_on_answers_opens_cleanly(browser, tmp_path, scheme):
+    rows = drawn(40, 32, text=f"It is plain {HOSTILE} that it is")
+    url = render(write_answers(tmp_path / "run", report_on(rows, price=(1, 2), value=1))).as_uri()
+    page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
+    errors, requests = [], []
+    page.on("console", lambda message: errors.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(url)
+    page.wait_for_selector("#coverage svg.main-svg .scatterlayer .js-line", state="attached")
+    assert page.locator("#coverage svg.main-svg").first.is_visible()
+    for table in ("law", "run"):
+        assert page.locator(f"#{table} table").first.is_visible()
+    assert page.locator("#pays").is_visible()
+    rows_shown = page.locator("#problems details.problem")
+    assert rows_shown.count() == 40
+    opened = rows_shown.first.locator(".opened")
+    assert not opened.is_visible()
+    rows_shown.first.locator("summary").first.click()
+    assert opened.is_visible()
+    assert opened.locator(".sample").count() == 32
+    assert "<script>alert(1)" in opened.locator(".says").nth(1).text_content()  # as text
     page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
     assert errors == []
     assert requests == [url]

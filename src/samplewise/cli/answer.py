@@ -40,6 +40,12 @@ def answer(
     price: Annotated[
         str | None, typer.Option(help="PROMPT,COMPLETION in dollars a million tokens.")
     ] = None,
+    value: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DOLLARS", help="What a solved problem is worth: says how many samples pay."
+        ),
+    ] = None,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.6,
     top_p: Annotated[float, typer.Option(help="Probability of the tokens drawn from.")] = 0.95,
     max_tokens: Annotated[
@@ -78,6 +84,7 @@ def answer(
         accept=accept,
         budget=budget,
         price=price,
+        value=value,
         temperature=temperature,
         top_p=top_p,
         max_tokens=max_tokens,
@@ -97,6 +104,7 @@ def answer(
     for line in _lines(record):
         typer.echo(line)
     typer.echo(f"answers: {out / 'answers.jsonl'}")
+    typer.echo(f"report:  {out / 'report.html'}")
 
 
 def _lines(record: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import samplewise
 from samplewise import registry
@@ -21,6 +21,7 @@ from samplewise.files import atomic_write, file_hash
 from samplewise.models.completion import Model, Price, make_model
 from samplewise.problems import Problem
 from samplewise.progress import Progress, Silent
+from samplewise.report import render, summarise_answers
 from samplewise.rng import generator
 from samplewise.runs import RunFolder
 from samplewise.verify import Verifier, make_verifier
@@ -47,6 +48,8 @@ class AnswerJob:
         same by default.
     budget, price : str, optional
         As `Budget.parse` reads it, and ``"PROMPT,COMPLETION"`` in dollars a million tokens.
+    value : float, optional
+        Dollars that a solved problem is worth: the report then says how many samples pay.
     temperature, top_p, max_tokens, system
         As `Sampling` takes them.
     question, answer, template
@@ -67,6 +70,7 @@ class AnswerJob:
     accept: str | None = None
     budget: str | None = None
     price: str | None = None
+    value: float | None = None
     temperature: float = 0.6
     top_p: float = 0.95
     max_tokens: int | None = None
@@ -120,6 +124,7 @@ def run_answer(
     """
     progress = progress or Silent()
     generator(job.rng)
+    _check_value(job)
     strategy = make_strategy(job.strategy, job.knobs)
     problems, pool = read_problems(
         job.problems,
@@ -135,6 +140,7 @@ def run_answer(
         verifier.check(problem, job.problems)
         if accept and strategy.asks_verifier():
             accept.check(problem, job.problems)
+    tools = _Tools(made, model is None, strategy, verifier, accept)
     with RunFolder(out, dataclasses.asdict(job), resume=resume) as folder:
         if folder.finished:
             return folder.record
@@ -146,20 +152,7 @@ def run_answer(
                 for row in pool.rejected
             ]
             atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
-        with folder.stage("answer"):
-            answers = asyncio.run(
-                _answer(
-                    job,
-                    problems,
-                    strategy,
-                    verifier,
-                    accept,
-                    made,
-                    model is None,
-                    folder,
-                    progress,
-                )
-            )
+        answers, summary = asyncio.run(_answer(job, problems, tools, folder, progress))
         if all(one.state == "failed" for one in answers.answers):
             folder.note(command="answer", version=samplewise.__version__)
             reasons = {one.reason for one in answers.answers}
@@ -167,8 +160,9 @@ def run_answer(
                 f"no problem was answered: {'; '.join(sorted(reasons))[:500]}",
                 mend="raise the budget, or mend the server, and add --resume",
             )
-        answers.write(folder.path)
+        folder.write_json("report.json", summary)
         folder.note(**_facts(job, answers, len(pool.rejected)))
+        render(folder.path)
         if all(one.state != "failed" for one in answers.answers):
             folder.finish()  # a run with failures can be taken up again
         return folder.record
@@ -213,49 +207,95 @@ def read_price(text: str | None) -> Price | None:
     return Price(prompt, completion)
 
 
+def _check_value(job: AnswerJob) -> None:
+    if job.value is None:
+        return
+    if not 0 <= job.value < float("inf"):
+        raise UsageError(f"value {job.value}", mend="give dollars, 0 or more")
+    if read_price(job.price) is None:
+        raise UsageError(
+            "whether samples pay needs the price of a token",
+            mend="give --price PROMPT,COMPLETION in dollars a million tokens",
+        )
+
+
+class _Tools(NamedTuple):
+    """What a run works with."""
+
+    model: Model
+    owned: bool
+    """Whether the run made the model, and so closes it."""
+    strategy: Strategy
+    verifier: Verifier
+    accept: Verifier | None
+
+
 async def _answer(
-    job: AnswerJob,
-    problems: list[Problem],
-    strategy: Strategy,
-    verifier: Verifier,
-    accept: Verifier | None,
-    model: Model,
-    owned: bool,
-    folder: RunFolder,
-    progress: Progress,
-) -> Answers:
+    job: AnswerJob, problems: list[Problem], tools: _Tools, folder: RunFolder, progress: Progress
+) -> tuple[Answers, dict[str, Any]]:
+    """Answer, and summarise while the verifier can still compare answers."""
     async with contextlib.AsyncExitStack() as stack:
-        if owned:
-            stack.push_async_callback(model.close)
-        for one in (verifier, accept):
+        if tools.owned:
+            stack.push_async_callback(tools.model.close)
+        for one in (tools.verifier, tools.accept):
             if one:
                 stack.push_async_callback(one.close)
-        meter = Meter(
-            model,
-            job.sampling,
-            ledger=folder.ledger,
-            budget=None if job.budget is None else Budget.parse(job.budget),
-            price=read_price(job.price),
-            seed=job.rng,
-        )
-        stack.push_async_callback(meter.close)
+        with folder.stage("answer"):
+            answers = await _draw(job, problems, tools, folder, progress)
+        if any(one.state != "failed" for one in answers.answers):
+            answers.write(folder.path)  # what was paid for comes before what is said of it
+        with folder.stage("report"):
+            summary = _summary(job, answers, tools.verifier)
+    return answers, summary
+
+
+async def _draw(
+    job: AnswerJob, problems: list[Problem], tools: _Tools, folder: RunFolder, progress: Progress
+) -> Answers:
+    meter = Meter(
+        tools.model,
+        job.sampling,
+        ledger=folder.ledger,
+        budget=None if job.budget is None else Budget.parse(job.budget),
+        price=read_price(job.price),
+        seed=job.rng,
+    )
+    try:
         found = await solve_all(
             problems,
-            strategy,
+            tools.strategy,
             meter,
-            verifier,
-            accept=accept,
+            tools.verifier,
+            accept=tools.accept,
             limit=job.limit,
             progress=progress,
         )
-    return Answers(found, strategy, job.model, verifier.name)
+    finally:
+        await meter.close()
+    return Answers(found, tools.strategy, job.model, tools.verifier.name)
+
+
+def _summary(job: AnswerJob, answers: Answers, verifier: Verifier) -> dict[str, Any]:
+    strategy = answers.strategy
+    return summarise_answers(
+        [one.as_json() for one in answers.answers],
+        strategy=strategy.name,
+        knobs=strategy.settings(),
+        model=answers.model,
+        verifier=answers.verifier,
+        adaptive=strategy.asks_verifier(),
+        price=read_price(job.price),
+        value=job.value,
+        same=verifier.same,
+        rng=job.rng,
+    )
 
 
 def _facts(job: AnswerJob, answers: Answers, rejected: int) -> dict[str, Any]:
     states = [one.state for one in answers.answers]
     price = read_price(job.price)
     drawn = [completion for one in answers.answers for completion in one.completions]
-    tokens: dict[str, float] = {
+    tokens: dict[str, Any] = {
         "completions": len(drawn),
         "prompt_tokens": sum(completion.prompt_tokens for completion in drawn),
         "tokens": sum(completion.tokens for completion in drawn),

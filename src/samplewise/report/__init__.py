@@ -1,7 +1,8 @@
 """One self-contained HTML file from a run."""
 
+from samplewise.report.answers import summarise_answers
 from samplewise.report.methods import Run, summarise_methods
 from samplewise.report.render import render, render_page
 from samplewise.report.selection import summarise
 
-__all__ = ["Run", "render", "render_page", "summarise", "summarise_methods"]
+__all__ = ["Run", "render", "render_page", "summarise", "summarise_answers", "summarise_methods"]

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from samplewise.report.answer_curves import draw_coverage
 from samplewise.report.methods import draw_methods
 
 __all__ = ["all_of"]
@@ -22,6 +23,7 @@ def all_of(report: Mapping[str, Any]) -> dict[str, Any]:
         "scores": _scores(report.get("scores")),
         "rounds": _rounds(report.get("rounds")),
         "methods": draw_methods(report),
+        "coverage": draw_coverage(report),
     }
     return {name: figure for name, figure in made.items() if figure}
 

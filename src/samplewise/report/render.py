@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ def render(folder: str | Path) -> Path:
     Parameters
     ----------
     folder : str or Path
-        With ``run.json``, ``report.json`` (what `summarise` or `summarise_methods` gave) and
+        With ``run.json``, ``report.json`` (what one of the functions `summarise...` gave) and
         perhaps ``rejected.jsonl``.
 
     Returns
@@ -52,19 +53,20 @@ def render_page(
     report: Mapping[str, Any],
     rejected: tuple[int, list[dict[str, Any]]] = (0, []),
 ) -> str:
-    """Give the page of a report, on one selection or on several methods.
+    """Give the page of a report, on a selection, on several methods or on answers.
 
     Parameters
     ----------
     run : mapping
         What ``run.json`` holds; what is missing is left out.
     report : mapping
-        What `summarise` or `summarise_methods` gave.
+        What `summarise`, `summarise_methods` or `summarise_answers` gave.
     rejected : (int, list of dict)
         How many rows were set aside, and the first of them.
     """
     drawn = figures.all_of(report)
-    template = "methods.html.j2" if report.get("kind") == "methods" else "selection.html.j2"
+    kind = report.get("kind")
+    template = f"{kind}.html.j2" if kind in ("methods", "answers") else "selection.html.j2"
     page: str = (
         _environment()
         .get_template(template)
@@ -147,7 +149,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        figure=_figure, signed=_signed, count=_count, percent=_percent, seconds=_seconds
+        figure=_figure,
+        signed=_signed,
+        count=_count,
+        percent=_percent,
+        dollars=_dollars,
+        points=_points,
+        seconds=_seconds,
     )
     environment.globals["strip"] = _strip
     return environment
@@ -178,6 +186,20 @@ def _percent(value: Any) -> str:
     if value is None:
         return "–"
     return f"{100 * value:.1f}%" if value < 0.995 or value == 1 else f"{100 * value:.2f}%"
+
+
+def _dollars(value: Any) -> str:
+    """Write an amount: cents where it is large, three digits where it is less than a dollar."""
+    if value is None:
+        return "–"
+    if value == 0 or abs(value) >= 1:
+        return f"${value:,.2f}"
+    return f"${value:.{2 - math.floor(math.log10(abs(value)))}f}".rstrip("0")
+
+
+def _points(value: Any) -> str:
+    """Write a difference of two shares."""
+    return "–" if value is None else f"{100 * value:.2g} points"
 
 
 def _seconds(value: Any) -> str:
