@@ -2,7 +2,7 @@
 
 The server is a stub in a process of its own that takes 50 ms a request. Ours does all that a run
 does: it checks, counts, and writes every completion to a ledger. ``--long`` asks for 100,000
-completions instead, and takes the memory on the way.
+completions instead, and takes the memory at every tenth.
 """
 
 from __future__ import annotations
@@ -158,24 +158,27 @@ def bare_openai(url: str, count: int = REQUESTS) -> None:
 
 
 def long(url: str, count: int) -> dict[str, float]:
-    """Complete many requests, and take the resident memory on the way."""
+    """Draw for many problems, as a run does, and take the resident memory on the way."""
     memory: dict[str, float] = {}
 
-    async def main() -> None:
-        come = 0
-
-        def seen(place: int, completion: object) -> None:
-            nonlocal come
-            come += 1
-            if come in (count // 10, count):
-                memory[f"rss_mb_at_{come}"] = resident_mb()
-
-        # one request many times: what grows is then the client's, and the completions it gives back
-        request = Request.ask(QUESTION)
+    async def main(folder: str) -> None:
+        numbers = iter(range(count))
         async with EndpointModel("stub", url, concurrency=AT_ONCE) as model:
-            await model.complete([request] * count, seen)
+            with Ledger(Path(folder) / "ledger.sqlite") as ledger:
+                meter = Meter(model, ledger=ledger)
 
-    asyncio.run(main())
+                async def work() -> None:
+                    for number in numbers:
+                        draws = meter.of(Problem.ask(f"{QUESTION} {number}", id=str(number)))
+                        await draws.complete(draws.requests(1))
+                        if (number + 1) % (count // 10) == 0:
+                            memory[f"rss_mb_at_{number + 1}"] = resident_mb()
+
+                await asyncio.gather(*(work() for _ in range(4 * AT_ONCE)))
+                await meter.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(main(folder))
     return memory
 
 
