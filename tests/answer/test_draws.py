@@ -1,6 +1,7 @@
 """Completions are paid for once, written down before they are used, and within the budget."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from samplewise.answer import Meter, Sampling, answer
+from samplewise.answer import Kept, Meter, Sampling, Strategy, answer
 from samplewise.budget import Budget
 from samplewise.errors import BudgetError, InputError, UsageError
 from samplewise.ledger import Ledger
@@ -26,12 +27,12 @@ def said(request, number):
     return Completion(f"{request.seed}", prompt_tokens=4, tokens=6)
 
 
-def drawn(*counts, model=None, **options):
+def drawn(*counts, model=None, problem=PROBLEM, **options):
     """Draw so many completions after each other; what each call gave."""
 
     async def inside():
         meter = Meter(model or ScriptedModel(said), **options)
-        draws = meter.of(PROBLEM)
+        draws = meter.of(problem)
         try:
             return [await draws.complete(draws.requests(count)) for count in counts]
         finally:
@@ -43,9 +44,10 @@ def drawn(*counts, model=None, **options):
 def test_every_draw_of_every_problem_has_a_seed_of_its_own():
     seeds = []
     for seed in (0, 1):
-        meter = Meter(ScriptedModel(said), seed=seed)
         for name in "ab":
-            seeds += [r.seed for r in meter.of(Problem.ask("?", id=name)).requests(5)]
+            model = ScriptedModel(said)
+            drawn(5, model=model, problem=Problem.ask("?", id=name), seed=seed)
+            seeds += [request.seed for request in model.asked]
     assert len(set(seeds)) == 20
     assert all(0 <= seed < 2**31 for seed in seeds)  # what servers take
 
@@ -247,3 +249,28 @@ def test_what_failed_is_asked_for_again(tmp_path):
     assert len(model.asked) == 2
     assert [one.finish for one in again] == ["stop"] * 4
     assert again[1::2] == first[1::2]
+
+
+def test_steps_on_the_way_are_neither_judged_nor_counted():
+    @dataclasses.dataclass(frozen=True)
+    class Planned(Strategy):
+        name = "planned"
+
+        async def solve(self, draws, judge):
+            await draws.complete(draws.requests(2), kind="plan")
+            drawn = await draws.complete(draws.requests(2), parents=[(0,), (0, 1)])
+            draws.remark(1, score=0.5)
+            return Kept(drawn[1].text, 3, 12)
+
+    problem = Problem.ask("What?", id="p", answer="7")
+    model = ScriptedModel(lambda request, number: Completion("It is 7", tokens=6))
+    found = answer([problem], model, Planned(), verifier=ScriptedVerifier(), rng=0)
+    [one] = found.answers
+    assert [verdict.correct for verdict in one.verdicts] == [False, False, True, True]
+    assert found.counts.tolist() == [[2, 2]]
+    assert one.correct
+    assert one.tokens == 24
+    samples = one.as_json()["samples"]
+    assert [sample.get("kind") for sample in samples] == ["plan", "plan", None, None]
+    assert samples[3]["parents"] == (0, 1)
+    assert samples[1]["remarks"] == {"score": 0.5}

@@ -181,3 +181,30 @@ def test_the_vote_of_some_samples_is_that_of_all_their_subsets():
         shares.append(np.mean(right))
     assert curve["k"][2] == 3
     assert curve["vote"][2] == pytest.approx(np.mean(shares), abs=0.05)
+
+
+def test_a_tree_of_samples_is_shown_with_each_below_what_it_came_from(tmp_path):
+    plan = sample(False, None, text="Add them.", kind="plan", remarks={"feed_back": HOSTILE})
+    other = sample(False, None, text="Guess.", kind=HOSTILE)
+    samples = [
+        plan,
+        other,
+        sample(True, text="by sum", parents=[0]),
+        sample(False, "8", text="by guess", parents=[1, 0]),
+        sample(True, text="again", parents=[2]),
+    ]
+    report = report_on([row(samples, 2), row(samples, 4)])
+    [shown, _] = report["problems"]
+    assert [(one["place"], one["depth"]) for one in shown["samples"]] == [
+        (0, 0),
+        (2, 1),
+        (4, 2),
+        (1, 0),
+        (3, 1),
+    ]
+    assert (shown["right"], shown["count"]) == (2, 3)
+    assert report["curve"]["samples"] == 3  # plans are no samples
+    page = render(write_answers(tmp_path, report)).read_text()
+    assert "sample 4, from 2, 1" in page
+    assert "feed back" in page
+    assert "<script>alert" not in page

@@ -5,12 +5,13 @@ from samplewise.answer.base import (
     Answers,
     Judge,
     Kept,
+    Prompted,
     Strategy,
     answer,
     answer_async,
     solve_all,
 )
-from samplewise.answer.draws import Draws, Meter, Sampling
+from samplewise.answer.draws import Draws, Meter, Origin, Sampling
 from samplewise.answer.problems import problems_of, read_problems
 from samplewise.rooms import open_door
 
@@ -21,6 +22,8 @@ __all__ = [
     "Judge",
     "Kept",
     "Meter",
+    "Origin",
+    "Prompted",
     "Sampling",
     "Strategy",
     "answer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samplewise import registry
-from samplewise.answer.draws import Draws, Meter, Sampling
+from samplewise.answer.draws import Draws, Meter, Origin, Sampling
 from samplewise.answer.problems import problems_of, read_problems
+from samplewise.answer.prompts import Prompts, load_prompts
 from samplewise.budget import Budget, BudgetLike
 from samplewise.errors import BudgetError, UsageError
 from samplewise.files import atomic_write
@@ -29,7 +31,17 @@ from samplewise.verify.base import Verdict, Verifier
 if TYPE_CHECKING:
     from samplewise.ledger import Ledger
 
-__all__ = ["Answer", "Answers", "Judge", "Kept", "Strategy", "answer", "answer_async", "solve_all"]
+__all__ = [
+    "Answer",
+    "Answers",
+    "Judge",
+    "Kept",
+    "Prompted",
+    "Strategy",
+    "answer",
+    "answer_async",
+    "solve_all",
+]
 
 Problems = str | Path | Iterable[Problem | Mapping[str, Any] | str]
 
@@ -96,6 +108,31 @@ class Strategy(registry.Method, ABC):
 
 
 @dataclass(frozen=True)
+class Prompted(Strategy):
+    """Base of the strategies that have wording of their own.
+
+    Parameters
+    ----------
+    prompts : str, optional
+        A folder with texts that take the place of ours, ``NAME.txt`` each.
+    """
+
+    prompts: str | None = field(default=None, kw_only=True)
+
+    wording: ClassVar[str]
+    """The folder of its texts in `samplewise/answer/prompts`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.texts  # noqa: B018 - a text that cannot be used is told before any draw
+
+    @functools.cached_property
+    def texts(self) -> Prompts:
+        """Its wording."""
+        return load_prompts(self.wording, self.prompts)
+
+
+@dataclass(frozen=True)
 class Answer:
     """What became of one problem.
 
@@ -109,7 +146,9 @@ class Answer:
     completions : sequence of Completion
         All that was drawn.
     verdicts : sequence of Verdict
-        What the verifier says of each.
+        What the verifier says of each; only answers are judged.
+    origins : sequence of Origin
+        Where each stands in the tree of what was drawn.
     correct : bool
         Whether the kept answer is right.
     state : str
@@ -125,10 +164,17 @@ class Answer:
     place: int | None
     completions: Sequence[Completion]
     verdicts: Sequence[Verdict]
+    origins: Sequence[Origin]
     correct: bool
     state: str
     reason: str = ""
     sequential_tokens: int = 0
+
+    @property
+    def candidates(self) -> list[tuple[Completion, Verdict]]:
+        """The completions that are answers of their own, with what the verifier says of each."""
+        each = zip(self.completions, self.verdicts, self.origins, strict=True)
+        return [(done, verdict) for done, verdict, origin in each if origin.kind == "answer"]
 
     @property
     def tokens(self) -> int:
@@ -153,8 +199,13 @@ class Answer:
                 "answer": verdict.answer,
                 **({"thinking": completion.thinking} if completion.thinking else {}),
                 **({"error": completion.error} if completion.error else {}),
+                **({"kind": origin.kind} if origin.kind != "answer" else {}),
+                **({"parents": origin.parents} if origin.parents else {}),
+                **({"remarks": origin.remarks} if origin.remarks else {}),
             }
-            for completion, verdict in zip(self.completions, self.verdicts, strict=True)
+            for completion, verdict, origin in zip(
+                self.completions, self.verdicts, self.origins, strict=True
+            )
         ]
         return {
             "id": self.problem.id,
@@ -200,14 +251,14 @@ class Answers:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Completions drawn to their end and right ones, a problem each; shape (problems, 2)."""
+        """Answers drawn to their end and right ones, a problem each; shape (problems, 2)."""
         return np.array(
             [
                 (
-                    sum(c.finish not in ("cancelled", "failed") for c in answer.completions),
-                    sum(verdict.correct for verdict in answer.verdicts),
+                    sum(done.finish not in ("cancelled", "failed") for done, _ in one.candidates),
+                    sum(verdict.correct for _, verdict in one.candidates),
                 )
-                for answer in self.answers
+                for one in self.answers
             ],
             np.int64,
         ).reshape(-1, 2)
@@ -236,8 +287,8 @@ class Answers:
                     "orig_dset_idx": place,
                     "question": one.problem.question,
                     "gt_answer": one.problem.answer,
-                    "samples": [completion.text for completion in one.completions],
-                    "is_corrects": [verdict.correct for verdict in one.verdicts],
+                    "samples": [completion.text for completion, _ in one.candidates],
+                    "is_corrects": [verdict.correct for _, verdict in one.candidates],
                 },
                 option=orjson.OPT_APPEND_NEWLINE,
             )
@@ -295,6 +346,9 @@ async def solve_all(
     return [answer for answer in found if answer is not None]
 
 
+_UNJUDGED = Verdict(False, 0.0, reason="it is no answer of its own")
+
+
 async def _solve(
     problem: Problem,
     strategy: Strategy,
@@ -310,7 +364,11 @@ async def _solve(
     except BudgetError as error:
         kept = Kept(None, reason=error.message)
     truth = judge if accept is verifier else Judge(verifier, problem)
-    verdicts = await truth.verify(draws.made)
+    whole = [place for place, origin in enumerate(draws.origins) if origin.kind == "answer"]
+    judged = await truth.verify([draws.made[place] for place in whole])
+    verdicts = [_UNJUDGED] * len(draws.made)
+    for place, verdict in zip(whole, judged, strict=True):
+        verdicts[place] = verdict
     failures = [one.error for one in draws.made if one.finish == "failed"]
     correct, state, reason = False, "answered", kept.reason
     if kept.text is None:
@@ -329,6 +387,7 @@ async def _solve(
         kept.place,
         draws.made,
         verdicts,
+        draws.origins,
         correct,
         state,
         reason,

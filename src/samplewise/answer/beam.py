@@ -111,9 +111,7 @@ class Beam(Strategy):
             requests += draws.requests(
                 self.branches * times, turns, max_tokens=self.stretch, log_probabilities=True
             )
-        # Seeds count from the draws made, so each beginning's must be moved on by those before it.
-        requests = [draws.reseeded(request, place) for place, request in enumerate(requests)]
-        pieces = await draws.complete(requests)
+        pieces = await draws.complete(requests, kind="piece")
         for place, piece in enumerate(pieces):
             if piece.finish == "failed":
                 continue

@@ -93,5 +93,6 @@ class BudgetForcing(Strategy):
         turns = list(draws.problem.messages)
         if begun:
             turns.append(Message("assistant", begun))
-        [piece] = await draws.complete(draws.requests(1, turns, max_tokens=most, stop=stop))
+        requests = draws.requests(1, turns, max_tokens=most, stop=stop)
+        [piece] = await draws.complete(requests, kind="piece")
         return piece

@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from samplewise.ledger import Ledger
 from samplewise.models.completion import Completion, Enough, Model, Price, Request
 from samplewise.problems import Message, Problem
 
-__all__ = ["Draws", "Meter", "Sampling"]
+__all__ = ["Draws", "Meter", "Origin", "Sampling"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,26 @@ class Sampling:
     top_p: float = 0.95
     max_tokens: int | None = None
     system: str | None = None
+
+
+@dataclass
+class Origin:
+    """Where a completion stands in the tree of what a strategy drew.
+
+    Attributes
+    ----------
+    kind : str
+        ``"answer"`` where the text is an answer of its own, which the verifier then judges; another
+        word, such as ``"plan"``, where it only leads to one.
+    parents : tuple of int
+        The completions that it was drawn from, in the order of asking.
+    remarks : dict
+        What else is known of it, such as a score or the feedback it was given.
+    """
+
+    kind: str = "answer"
+    parents: tuple[int, ...] = ()
+    remarks: dict[str, Any] = field(default_factory=dict)
 
 
 _FIELDS = operator.attrgetter(*(field.name for field in dataclasses.fields(Request)))
@@ -166,11 +186,14 @@ class Draws:
     problem : Problem
     made : list of Completion
         All that was drawn, in the order it was asked for.
+    origins : list of Origin
+        Where each of them stands.
     """
 
     def __init__(self, meter: Meter, problem: Problem, limit: int | None = None) -> None:
         self.problem = problem
         self.made: list[Completion] = []
+        self.origins: list[Origin] = []
         self._meter = meter
         self._limit = limit
         self._asked = 0
@@ -188,33 +211,53 @@ class Draws:
     def requests(
         self, count: int, messages: Sequence[Message] | None = None, **settings: Any
     ) -> list[Request]:
-        """Make requests that differ in their seed alone; by default they ask the problem."""
+        """Make equal requests; by default they ask the problem. A draw gives each its own seed."""
         sampling = self._meter.sampling
         turns = tuple(messages or self.problem.messages)
         if sampling.system and turns[0].role != "system":
             turns = (Message("system", sampling.system), *turns)
         usual = Request(turns, sampling.temperature, sampling.top_p, sampling.max_tokens)
-        request = dataclasses.replace(usual, **settings) if settings else usual
-        first = self._asked
-        return [request.with_seed(self._seed(first + place)) for place in range(count)]
+        return [dataclasses.replace(usual, **settings) if settings else usual] * count
 
-    def reseeded(self, request: Request, place: int) -> Request:
-        """Give a request the seed of the draw that is `place` after the next."""
-        return request.with_seed(self._seed(self._asked + place))
-
-    async def complete(self, requests: Sequence[Request]) -> list[Completion]:
+    async def complete(
+        self,
+        requests: Sequence[Request],
+        *,
+        kind: str = "answer",
+        parents: Sequence[Sequence[int]] | None = None,
+    ) -> list[Completion]:
         """Draw completions; fewer than asked where the budget does not last.
+
+        Seeds follow the order of asking: a strategy that draws level by level, one call a level,
+        draws the same on every run.
+
+        Parameters
+        ----------
+        requests : sequence of Request
+        kind : str
+            What they are: only answers are judged and counted as samples.
+        parents : sequence of sequence of int, optional
+            For each request, the places in `made` of the completions it was made from.
 
         Raises
         ------
         BudgetError
             If the budget has not enough for even one.
         """
-        return await self._draw(requests, None)
+        drawn = await self._draw(requests, None)
+        for place in range(len(drawn)):
+            self.origins.append(Origin(kind, tuple(parents[place]) if parents else ()))
+        return drawn
 
     async def race(self, requests: Sequence[Request], enough: Enough) -> list[Completion]:
         """Draw completions side by side until those that have ended are enough."""
-        return await self._draw(requests, enough)
+        drawn = await self._draw(requests, enough)
+        self.origins += [Origin() for _ in drawn]
+        return drawn
+
+    def remark(self, place: int, **remarks: Any) -> None:
+        """Say something of a completion; it stands beside it in the run folder and the report."""
+        self.origins[place].remarks |= remarks
 
     async def _draw(self, requests: Sequence[Request], enough: Enough | None) -> list[Completion]:
         if self._limit is not None:  # no draw can be longer than all that the problem has
@@ -223,6 +266,10 @@ class Draws:
                 dataclasses.replace(request, max_tokens=min(request.max_tokens or most, most))
                 for request in requests
             ]
+        requests = [
+            request.with_seed(self._seed(self._asked + place))
+            for place, request in enumerate(requests)
+        ]
         name = f"{self._meter.name}/" if self._meter.name else ""
         keys = [f"{name}{self.problem.id}/{self._asked + place}" for place in range(len(requests))]
         shown = [_digest(request) for request in requests]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import samplewise
 from samplewise import registry
-from samplewise.answer.base import Answers, Strategy, solve_all
+from samplewise.answer.base import Answers, Prompted, Strategy, solve_all
 from samplewise.answer.draws import Meter, Sampling
 from samplewise.answer.problems import read_problems
 from samplewise.budget import Budget
@@ -304,7 +304,7 @@ def _facts(job: AnswerJob, answers: Answers, rejected: int) -> dict[str, Any]:
     }
     if price:
         tokens["dollars"] = sum(price.of(completion) for completion in drawn)
-    path = Path(job.problems)
+    path, made = Path(job.problems), answers.strategy
     return {
         "command": "answer",
         "version": samplewise.__version__,
@@ -316,8 +316,9 @@ def _facts(job: AnswerJob, answers: Answers, rejected: int) -> dict[str, Any]:
             "hash": file_hash(path) if path.is_file() else None,
         },
         "model": job.model,
-        "strategy": answers.strategy.name,
-        "knobs": answers.strategy.settings(),
+        "strategy": made.name,
+        "knobs": made.settings(),
+        **({"prompts": made.texts.versions} if isinstance(made, Prompted) else {}),
         "verifier": answers.verifier,
         "accuracy": answers.accuracy,
         "states": {state: states.count(state) for state in ("answered", "abstained", "failed")},

@@ -49,7 +49,7 @@ def drawn_of(rows: Sequence[Row], *, adaptive: bool = False) -> Drawn:
         Whether the strategy asks the verifier while it draws, so that it may stop at a right one.
     """
     samples = [
-        [one for one in row["samples"] if one["finish"] not in ("cancelled", "failed")]
+        [one for one in answers_of(row) if one["finish"] not in ("cancelled", "failed")]
         for row in rows
     ]
     sizes = np.array([len(some) for some in samples], np.int64)
@@ -60,12 +60,17 @@ def drawn_of(rows: Sequence[Row], *, adaptive: bool = False) -> Drawn:
     return Drawn(whole, _unfit(rows, adaptive), most, len(rows) - len(whole))
 
 
+def answers_of(row: Row) -> list[Any]:
+    """Give the samples of a row that are answers of their own, and not steps on the way to one."""
+    return [one for one in row["samples"] if one.get("kind", "answer") == "answer"]
+
+
 def _unfit(rows: Sequence[Row], adaptive: bool) -> str:
     if any(one["finish"] == "cancelled" for row in rows for one in row["samples"]):
         return "completions were cancelled before their end, so that those left are no fair sample"
     if any(row["answer"] is not None and row["kept"] is None for row in rows):
         return "the strategy puts answers together from pieces, which are no samples by themselves"
-    if adaptive and len({len(row["samples"]) for row in rows}) > 1:
+    if adaptive and len({len(answers_of(row)) for row in rows}) > 1:
         return "the strategy stopped drawing when the verifier accepted an answer"
     return ""
 

@@ -10,6 +10,7 @@ from typing import Any
 from samplewise.report.answer_curves import (
     Row,
     Same,
+    answers_of,
     ask_whether_it_pays,
     drawn_of,
     summarise_curve,
@@ -160,11 +161,29 @@ def _problem(row: Row, limit: int) -> dict[str, Any]:
         # A text put together from pieces is found in no sample.
         "text": None if kept is not None else _cut(row["answer"], limit),
         "right": sum(bool(one["correct"]) for one in samples),
-        "count": len(samples),
+        "count": len(answers_of(row)),
         "tokens": row["tokens"],
         "sequential_tokens": row["sequential_tokens"],
-        "samples": [_sample(samples[place], place, kept, limit) for place in _picked(row)],
+        "samples": [
+            _sample(samples[place], place, kept, limit) | {"depth": depth}
+            for place, depth in _tree(samples, _picked(row))
+        ],
     }
+
+
+def _tree(samples: Sequence[Row], picked: Sequence[int]) -> list[tuple[int, int]]:
+    """Put every sample below the first one that it was drawn from; give places and depths."""
+    chosen, below = set(picked), dict[int | None, list[int]]()
+    for place in picked:
+        above = next(iter(samples[place].get("parents", ())), None)
+        below.setdefault(above if above in chosen else None, []).append(place)
+    order: list[tuple[int, int]] = []
+    waiting = [(place, 0) for place in reversed(below.get(None, []))]
+    while waiting:
+        place, depth = waiting.pop()
+        order.append((place, depth))
+        waiting += [(one, depth + 1) for one in reversed(below.get(place, []))]
+    return order
 
 
 def _sample(one: Row, place: int, kept: int | None, limit: int) -> dict[str, Any]:
@@ -180,6 +199,9 @@ def _sample(one: Row, place: int, kept: int | None, limit: int) -> dict[str, Any
         "text": _cut(one["text"], limit),
         "thinking": _cut(one.get("thinking"), limit),
         "error": _cut(one.get("error"), 400),
+        "kind": one.get("kind", "answer"),
+        "from": [place + 1 for place in one.get("parents", ())],
+        "remarks": {key: _cut(value, _TEXT) for key, value in one.get("remarks", {}).items()},
     }
 
 
