@@ -237,6 +237,11 @@ class _Connection(asyncio.Protocol):
                 await plan.gate.wait()
             if plan.token_delay:
                 await asyncio.sleep(plan.token_delay)
+            if plan.fault == "json":
+                self.event('{"choices": [{"del')
+                self.done()
+                self.transport.close()
+                return
             if plan.fault == "half" and place * 2 >= len(pieces):
                 self.done()
                 self.transport.abort()

@@ -2,13 +2,6 @@
 
 import asyncio
 import dataclasses
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -167,74 +160,6 @@ def test_a_problem_keeps_to_its_tokens(limit, made):
     )
     assert len(found.answers[0].completions) == made
     assert found.answers[0].tokens <= limit
-
-
-KILLED = """
-import asyncio, json, sys
-from samplewise.answer import answer
-from samplewise.ledger import Ledger
-from samplewise.models.completion import Completion
-from samplewise.problems import Problem
-from samplewise.testing import ScriptedModel, ScriptedVerifier
-
-folder = sys.argv[1]
-log = open(f"{folder}/paid.log", "a", buffering=1)
-
-class Slow(ScriptedModel):
-    async def complete(self, requests, seen=None):
-        async def one(place, request):
-            await asyncio.sleep(0.001 * (1 + request.seed % 7))
-            completion = Completion(f"so {request.seed % 3}", tokens=3)
-            seen(place, completion)
-            return completion
-        found = await asyncio.gather(*(one(i, r) for i, r in enumerate(requests)))
-        log.write("".join(f"{r.seed}\\n" for r in requests))
-        return found
-
-with Ledger(f"{folder}/l.sqlite") as ledger:
-    problems = [Problem.ask("?", id=str(n), answer="1") for n in range(60)]
-    found = answer(problems, Slow(None), "until-accepted", attempts=8, rng=0, ledger=ledger,
-                   verifier=ScriptedVerifier())
-    print(json.dumps([one.text for one in found.answers]))
-"""
-
-
-def test_killed_again_and_again_it_pays_only_for_what_was_in_flight(tmp_path):
-    """Kill -9 at twenty moments: the end is that of a run left alone, and few draws were lost."""
-    script = tmp_path / "run.py"
-    script.write_text(KILLED)
-    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-
-    def start(folder):
-        folder.mkdir(exist_ok=True)
-        return subprocess.Popen(
-            [sys.executable, script, folder], stdout=subprocess.PIPE, env=paths, text=True
-        )
-
-    alone = json.loads(start(tmp_path / "alone").communicate()[0])
-    begun = time.monotonic()
-    start(tmp_path / "timed").communicate()
-    whole = time.monotonic() - begun
-    killed = 0
-    for moment in range(20):
-        process = start(tmp_path / "killed")
-        try:
-            process.wait(timeout=whole * (0.5 + 0.03 * moment))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.communicate()
-    text, _ = start(tmp_path / "killed").communicate()
-    assert killed
-    assert json.loads(text) == alone
-    with Ledger(tmp_path / "killed" / "l.sqlite") as ledger:
-        keys = {key for key, _, content in ledger.completions() if content is not None}
-        times = dict(ledger._database.execute("SELECT key, times FROM completions").fetchall())
-    with Ledger(tmp_path / "alone" / "l.sqlite") as ledger:
-        assert keys == {key for key, *_ in ledger.completions()}
-    paid = Path(tmp_path / "killed" / "paid.log").read_text().split()
-    lost = sum(count - 1 for count in times.values())
-    assert len(paid) - len(set(paid)) <= lost  # paid for twice only if it was in flight at a kill
 
 
 def test_what_failed_is_asked_for_again(tmp_path):
