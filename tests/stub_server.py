@@ -53,7 +53,8 @@ class Seen:
     connection: int
     begun: float = field(default_factory=time.perf_counter)
     tokens: int = 0
-    ended: bool = False
+    ended: float | None = None
+    """When the answer was whole."""
     hung_up: float | None = None
     """When the client closed the connection before the answer was whole."""
 
@@ -99,9 +100,10 @@ class StubServer:
 
     def end(self, seen: Seen, *, hung_up: bool) -> None:
         self.busy -= 1
-        seen.ended = not hung_up
         if hung_up:
             seen.hung_up = time.perf_counter()
+        else:
+            seen.ended = time.perf_counter()
         self.changed.set()
 
     async def until(self, true: Callable[[StubServer], bool]) -> None:
