@@ -107,7 +107,7 @@ def test_strategies_are_compared_at_equal_tokens(problems, tmp_path):
         problems, strategies=["first-finish:samples=3"], limit=40, max_tokens=8, verify="math"
     )
     record = run_compare_answers(job, tmp_path / "duel", model=ScriptedModel(guess))
-    table = json.loads((tmp_path / "duel" / "compare.json").read_text())
+    table = json.loads((tmp_path / "duel" / "report.json").read_text())["strategies"]
     assert {row["strategy"] for row in table} == {"single", VOTE, "first-finish:samples=3"}
     assert all(row["tokens"] <= 40 for row in table)
     vote = next(row for row in table if row["strategy"] == VOTE)
@@ -115,6 +115,13 @@ def test_strategies_are_compared_at_equal_tokens(problems, tmp_path):
     assert vote["tokens"] > 30
     assert "vote at equal tokens" in record["verdict"]
     assert len(lines(tmp_path / "duel" / "answers-single.jsonl")) == 12
+    report = json.loads((tmp_path / "duel" / "report.json").read_text())
+    for place, row in enumerate(report["strategies"]):
+        low, high = row["interval"]
+        assert low <= row["accuracy"] <= high
+        states = [problem["answers"][place]["state"] for problem in report["problems"]]
+        assert states.count("right") == round(12 * row["accuracy"])
+    assert record["verdict"] in (tmp_path / "duel" / "report.html").read_text()
     model = ScriptedModel(guess)
     run_compare_answers(job, tmp_path / "duel", resume=True, model=model)
     assert not model.asked

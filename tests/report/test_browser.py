@@ -3,13 +3,14 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 from answer_cases import drawn, report_on, write_answers
 from method_cases import report_of, write_contest
 from playwright.sync_api import sync_playwright
 from report_cases import HOSTILE
 
-from samplewise.report import render
+from samplewise.report import render, summarise_strategies
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -127,6 +128,55 @@ def test_the_report_on_answers_opens_cleanly(browser, tmp_path, scheme):
     rows_shown.first.locator("summary").first.click()
     assert opened.is_visible()
     assert opened.locator(".sample").count() == 32
+    assert "<script>alert(1)" in opened.locator(".says").nth(1).text_content()  # as text
+    page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+    assert errors == []
+    assert requests == [url]
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_on_strategies_opens_cleanly(browser, tmp_path, scheme):
+    found = {
+        name: drawn(40, 4, seed=seed, text=f"It is plain {HOSTILE} that it is")
+        for seed, name in enumerate(["vote", f"other {HOSTILE}", "third:samples=4"])
+    }
+    table = [
+        {
+            "strategy": name,
+            "accuracy": np.mean([row["correct"] for row in rows]),
+            "difference": 0.1 * place,
+            "low": 0.05 * place,
+            "high": 0.2 * place,
+            "clear": place == 2,
+            "tokens": 400.0,
+            "sequential_tokens": 90.0,
+            "completions": 4.0,
+            "unanswered": 0,
+        }
+        for place, (name, rows) in enumerate(found.items())
+    ]
+    asked = {"model": HOSTILE, "verifier": "math", "limit": 400, "alpha": 0.05, "rng": 0}
+    report = summarise_strategies(table, found, rival="vote", verdict=HOSTILE, asked=asked)
+    url = render(write_answers(tmp_path / "run", report)).as_uri()
+    page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
+    errors, requests = [], []
+    page.on("console", lambda message: errors.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(url)
+    page.wait_for_selector("#picture svg.main-svg .scatterlayer .point", state="attached")
+    assert page.locator("#picture .errorbars path.xerror").count() == 3
+    assert page.locator("#strategies tbody tr").count() == 3
+    rows_shown = page.locator("#problems details.problem")
+    assert rows_shown.count() == 40
+    rows_shown.first.locator("summary").click()
+    opened = rows_shown.first.locator(".opened")
+    assert opened.locator(".sample").count() == 3
     assert "<script>alert(1)" in opened.locator(".says").nth(1).text_content()  # as text
     page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
     assert errors == []

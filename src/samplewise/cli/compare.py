@@ -192,14 +192,16 @@ def answer(
     )
     with bars() as progress:
         record = run_compare_answers(job, out, resume=resume, progress=progress)
-    table = json.loads((out / "compare.json").read_bytes())
+    table = json.loads((out / "report.json").read_bytes())["strategies"]
     if as_json:
         typer.echo(json.dumps(record | {"strategies": table, "out": str(out)}, indent=2))
         return
-    _show_answers(record, table)
+    show_answers(record, table)
+    typer.echo(f"report: {out / 'report.html'}")
 
 
-def _show_answers(record: dict[str, Any], table: list[dict[str, Any]]) -> None:
+def show_answers(record: dict[str, Any], table: list[dict[str, Any]]) -> None:
+    """Print the table and the verdict of a comparison of strategies."""
     rows = [
         (
             row["strategy"],

@@ -27,6 +27,7 @@ from samplewise.jobs.answering import AnswerJob, make_strategy
 from samplewise.measure.paired import paired_difference
 from samplewise.models.completion import Model, make_model
 from samplewise.progress import Progress, Silent
+from samplewise.report import render, summarise_strategies
 from samplewise.rng import generator
 from samplewise.runs import RunFolder
 from samplewise.verify import make_verifier
@@ -70,7 +71,7 @@ def run_compare_answers(
     ----------
     job : AnswersJob
     out : str or Path
-        The run folder; `compare.json` holds the table, `answers-NAME.jsonl` every answer.
+        The run folder; `report.json` holds the table, `answers-NAME.jsonl` every answer.
     resume : bool
         Whether to take up a run that was stopped: no completion is paid for again.
     model : Model, optional
@@ -102,7 +103,20 @@ def run_compare_answers(
         for name, answers in found.items():
             answers.write(folder.path, f"answers-{name.replace(':', '-').replace(' ', '-')}.jsonl")
         table = _table(found, job.alpha)
-        folder.write_json("compare.json", table)
+        summary = summarise_strategies(
+            table,
+            {name: [one.as_json() for one in each.answers] for name, each in found.items()},
+            rival=VOTE,
+            verdict=_verdict(table),
+            asked={
+                "model": job.model,
+                "verifier": job.verify,
+                "limit": job.limit,
+                "alpha": job.alpha,
+                "rng": job.rng,
+            },
+        )
+        folder.write_json("report.json", summary)
         folder.note(
             command="compare answer",
             version=samplewise.__version__,
@@ -111,8 +125,9 @@ def run_compare_answers(
             verifier=job.verify,
             limit=job.limit,
             problems=len(next(iter(found.values()))),
-            verdict=_verdict(table),
+            verdict=summary["verdict"],
         )
+        render(folder.path)
         folder.finish()
         return folder.record
 

@@ -4,5 +4,14 @@ from samplewise.report.answers import summarise_answers
 from samplewise.report.methods import Run, summarise_methods
 from samplewise.report.render import render, render_page
 from samplewise.report.selection import summarise
+from samplewise.report.strategies import summarise_strategies
 
-__all__ = ["Run", "render", "render_page", "summarise", "summarise_answers", "summarise_methods"]
+__all__ = [
+    "Run",
+    "render",
+    "render_page",
+    "summarise",
+    "summarise_answers",
+    "summarise_methods",
+    "summarise_strategies",
+]

@@ -16,7 +16,7 @@ from samplewise.report.answer_curves import (
     summarise_curve,
 )
 
-__all__ = ["FORMAT", "summarise_answers"]
+__all__ = ["FORMAT", "Row", "cut", "summarise_answers", "wilson"]
 
 FORMAT = 1  # of the dictionary; raise it when a key changes its meaning
 
@@ -106,7 +106,7 @@ def _totals(rows: Sequence[Row], price: tuple[float, float] | None) -> dict[str,
         "abstained": states.count("abstained"),
         "failed": states.count("failed"),
         "accuracy": right / len(rows) if rows else 0.0,
-        "interval": list(_wilson(right, len(rows))),
+        "interval": list(wilson(right, len(rows))),
         "completions": len(samples),
         "right_samples": sum(bool(one["correct"]) for one in samples),
         "tokens": tokens,
@@ -117,7 +117,7 @@ def _totals(rows: Sequence[Row], price: tuple[float, float] | None) -> dict[str,
     }
 
 
-def _wilson(right: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(right: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
     """Give Wilson's interval of a share, which holds near 0 and 1 too."""
     if not count:
         return 0.0, 1.0
@@ -152,14 +152,14 @@ def _problem(row: Row, limit: int) -> dict[str, Any]:
     kept = row["kept"]
     answer = samples[kept]["answer"] if kept is not None else None
     return {
-        "id": _cut(row["id"], 200),
-        "question": _cut(row["question"], _TEXT),
-        "gold": _cut(row["gold"], 400),
+        "id": cut(row["id"], 200),
+        "question": cut(row["question"], _TEXT),
+        "gold": cut(row["gold"], 400),
         "state": state,
-        "reason": _cut(row["reason"], 400),
-        "answer": _cut(answer if answer is not None else row["answer"], 400),
+        "reason": cut(row["reason"], 400),
+        "answer": cut(answer if answer is not None else row["answer"], 400),
         # A text put together from pieces is found in no sample.
-        "text": None if kept is not None else _cut(row["answer"], limit),
+        "text": None if kept is not None else cut(row["answer"], limit),
         "right": sum(bool(one["correct"]) for one in samples),
         "count": len(answers_of(row)),
         "tokens": row["tokens"],
@@ -193,19 +193,20 @@ def _sample(one: Row, place: int, kept: int | None, limit: int) -> dict[str, Any
         "kept": place == kept,
         "correct": bool(one["correct"]),
         "score": float(score) if score is not None and math.isfinite(score) else None,
-        "answer": _cut(one["answer"], 400),
+        "answer": cut(one["answer"], 400),
         "finish": one["finish"],
         "tokens": one["tokens"],
-        "text": _cut(one["text"], limit),
-        "thinking": _cut(one.get("thinking"), limit),
-        "error": _cut(one.get("error"), 400),
+        "text": cut(one["text"], limit),
+        "thinking": cut(one.get("thinking"), limit),
+        "error": cut(one.get("error"), 400),
         "kind": one.get("kind", "answer"),
         "from": [place + 1 for place in one.get("parents", ())],
-        "remarks": {key: _cut(value, _TEXT) for key, value in one.get("remarks", {}).items()},
+        "remarks": {key: cut(value, _TEXT) for key, value in one.get("remarks", {}).items()},
     }
 
 
-def _cut(text: Any, limit: int) -> str | None:
+def cut(text: Any, limit: int) -> str | None:
+    """Cut a text that is too long to show, and say so."""
     if text is None:
         return None
     whole = str(text)

@@ -9,6 +9,7 @@ from typing import Any
 
 from samplewise.report.answer_curves import draw_coverage
 from samplewise.report.methods import draw_methods
+from samplewise.report.strategies import draw_strategies
 
 __all__ = ["all_of"]
 
@@ -23,6 +24,7 @@ def all_of(report: Mapping[str, Any]) -> dict[str, Any]:
         "scores": _scores(report.get("scores")),
         "rounds": _rounds(report.get("rounds")),
         "methods": draw_methods(report),
+        "strategies": draw_strategies(report),
         "coverage": draw_coverage(report),
     }
     return {name: figure for name, figure in made.items() if figure}

@@ -53,20 +53,22 @@ def render_page(
     report: Mapping[str, Any],
     rejected: tuple[int, list[dict[str, Any]]] = (0, []),
 ) -> str:
-    """Give the page of a report, on a selection, on several methods or on answers.
+    """Give the page of a report, whatever it is on.
 
     Parameters
     ----------
     run : mapping
         What ``run.json`` holds; what is missing is left out.
     report : mapping
-        What `summarise`, `summarise_methods` or `summarise_answers` gave.
+        What one of the functions `summarise...` gave.
     rejected : (int, list of dict)
         How many rows were set aside, and the first of them.
     """
     drawn = figures.all_of(report)
     kind = report.get("kind")
-    template = f"{kind}.html.j2" if kind in ("methods", "answers") else "selection.html.j2"
+    template = (
+        f"{kind}.html.j2" if kind in ("methods", "answers", "strategies") else "selection.html.j2"
+    )
     page: str = (
         _environment()
         .get_template(template)
