@@ -39,17 +39,17 @@ def test_a_later_or_broken_record_is_refused(tmp_path):
 
 def test_two_processes_cannot_share_a_folder(tmp_path):
     with (
-        RunFolder(tmp_path / "run", {"a": 1}),
+        RunFolder(tmp_path / "run", "select", {"a": 1}),
         pytest.raises(UsageError, match="another process"),
     ):
-        RunFolder(tmp_path / "run", {"a": 1}, resume=True)
-    with RunFolder(tmp_path / "run", {"a": 1}, resume=True) as folder:
+        RunFolder(tmp_path / "run", "select", {"a": 1}, resume=True)
+    with RunFolder(tmp_path / "run", "select", {"a": 1}, resume=True) as folder:
         assert not folder.finished
 
 
 def test_unfinished_files_are_cleared_away(tmp_path):
-    with RunFolder(tmp_path / "run", {"a": 1}):
+    with RunFolder(tmp_path / "run", "select", {"a": 1}):
         pass
     (tmp_path / "run" / ".selected.jsonl.0.part").write_text("half")
-    with RunFolder(tmp_path / "run", {"a": 1}, resume=True):
+    with RunFolder(tmp_path / "run", "select", {"a": 1}, resume=True):
         assert not list((tmp_path / "run").glob(".*.part"))

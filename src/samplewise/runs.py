@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import samplewise
 from samplewise.errors import InputError, UsageError
 from samplewise.files import PART, atomic_write
 from samplewise.ledger import Ledger
@@ -26,6 +27,8 @@ class RunFolder:
     ----------
     path : str or Path
         The folder, made if it is not there.
+    command : str
+        What is run, such as ``"select"``.
     arguments : mapping
         All that decides the result: a folder is resumed only with the same arguments.
     resume : bool
@@ -45,7 +48,7 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: str | Path, arguments: Mapping[str, Any], *, resume: bool = False
+        self, path: str | Path, command: str, arguments: Mapping[str, Any], *, resume: bool = False
     ) -> None:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
@@ -57,7 +60,11 @@ class RunFolder:
         except BlockingIOError:
             self._lock.close()
             raise UsageError(f"another process is at work in {self.path}") from None
-        self.record: dict[str, Any] = {"format": FORMAT, "arguments": dict(arguments)}
+        self.record: dict[str, Any] = {
+            "format": FORMAT,
+            "command": command,
+            "arguments": dict(arguments),
+        }
         self.seconds: dict[str, float] = {}
         try:
             self.finished = self._take_up(resume)
@@ -101,7 +108,13 @@ class RunFolder:
     def note(self, **facts: Any) -> None:
         """Add facts to `run.json`; the run goes on."""
         spent = self.ledger.spent() | {"seconds": round(sum(self.seconds.values()), 3)}
-        self.record |= {**facts, "seconds": self.seconds, "spent": spent, "state": "running"}
+        self.record |= {
+            "version": samplewise.__version__,
+            **facts,
+            "seconds": self.seconds,
+            "spent": spent,
+            "state": "running",
+        }
         self.write_json("run.json", self.record)
 
     def finish(self) -> None:

@@ -9,6 +9,7 @@ from samplewise.answer.base import (
     Strategy,
     answer,
     answer_async,
+    export_samples,
     solve_all,
 )
 from samplewise.answer.draws import Draws, Meter, Origin, Sampling
@@ -28,6 +29,7 @@ __all__ = [
     "Strategy",
     "answer",
     "answer_async",
+    "export_samples",
     "problems_of",
     "read_problems",
     "solve_all",

@@ -40,6 +40,7 @@ __all__ = [
     "Strategy",
     "answer",
     "answer_async",
+    "export_samples",
     "solve_all",
 ]
 
@@ -275,27 +276,36 @@ class Answers:
         return path
 
     def export(self, path: str | Path) -> Path:
-        """Write the samples in the form of the data set monkey_business: a line a problem.
+        """Write the samples in another form; see `export_samples`."""
+        return export_samples((one.as_json() for one in self.answers), path)
 
-        Fields: ``question``, ``samples``, ``gt_answer``, ``is_corrects``, ``orig_dset_idx``.
-        """
-        import orjson
 
-        lines = [
-            orjson.dumps(
-                {
-                    "orig_dset_idx": place,
-                    "question": one.problem.question,
-                    "gt_answer": one.problem.answer,
-                    "samples": [completion.text for completion, _ in one.candidates],
-                    "is_corrects": [verdict.correct for _, verdict in one.candidates],
-                },
-                option=orjson.OPT_APPEND_NEWLINE,
-            )
-            for place, one in enumerate(self.answers)
-        ]
-        atomic_write(Path(path), b"".join(lines))
-        return Path(path)
+def export_samples(rows: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
+    """Write samples in the form of the data set monkey_business: a line a problem.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        The lines of `answers.jsonl`.
+    path : str or Path
+        Of the new file, whose lines have the fields ``orig_dset_idx``, ``question``, ``gt_answer``,
+        ``samples`` and ``is_corrects``.
+    """
+    import orjson
+
+    lines = []
+    for place, row in enumerate(rows):
+        samples = [one for one in row["samples"] if one.get("kind", "answer") == "answer"]
+        line = {
+            "orig_dset_idx": place,
+            "question": row["question"],
+            "gt_answer": row["gold"],
+            "samples": [one["text"] for one in samples],
+            "is_corrects": [one["correct"] for one in samples],
+        }
+        lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+    atomic_write(Path(path), b"".join(lines))
+    return Path(path)
 
 
 async def solve_all(

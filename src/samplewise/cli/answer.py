@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from samplewise.cli.options import Json, Out, Resume, Strict, settings
 
-__all__ = ["answer"]
+__all__ = ["answer", "tell_answers"]
 
 
 def answer(
@@ -101,6 +102,11 @@ def answer(
     if as_json:
         typer.echo(json.dumps(record | {"out": str(out)}, indent=2))
         return
+    tell_answers(record, out)
+
+
+def tell_answers(record: dict[str, Any], out: Path) -> None:
+    """Print what became of the problems, and where it is."""
     for line in _lines(record):
         typer.echo(line)
     typer.echo(f"answers: {out / 'answers.jsonl'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -123,14 +124,12 @@ def select(
         record = run_compare(
             job, out, resume=resume, cache=cache, workers=workers, progress=progress
         )
-    report = json.loads((out / "report.json").read_bytes())
     if as_json:
+        report = json.loads((out / "report.json").read_bytes())
         shown = {key: report[key] for key in ("verdict", "methods", "spent")}
         typer.echo(json.dumps(record | shown | {"out": str(out)}, indent=2))
         return
-    show(record, report)
-    typer.echo(f"values: {out / 'compare.parquet'}")
-    typer.echo(f"report: {out / 'report.html'}")
+    show(record, out)
 
 
 @app.command()
@@ -192,16 +191,16 @@ def answer(
     )
     with bars() as progress:
         record = run_compare_answers(job, out, resume=resume, progress=progress)
-    table = json.loads((out / "report.json").read_bytes())["strategies"]
     if as_json:
+        table = json.loads((out / "report.json").read_bytes())["strategies"]
         typer.echo(json.dumps(record | {"strategies": table, "out": str(out)}, indent=2))
         return
-    show_answers(record, table)
-    typer.echo(f"report: {out / 'report.html'}")
+    show_answers(record, out)
 
 
-def show_answers(record: dict[str, Any], table: list[dict[str, Any]]) -> None:
-    """Print the table and the verdict of a comparison of strategies."""
+def show_answers(record: dict[str, Any], out: Path) -> None:
+    """Print the table and the verdict of a comparison of strategies, and where the report is."""
+    table = json.loads((out / "report.json").read_bytes())["strategies"]
     rows = [
         (
             row["strategy"],
@@ -216,6 +215,7 @@ def show_answers(record: dict[str, Any], table: list[dict[str, Any]]) -> None:
     _print_columns([("", "right", "from the vote", "interval", "tokens", "in turn"), *rows])
     typer.echo(f"\n{record['verdict']}")
     typer.echo(f"({record['problems']} problems, {record['spent']['seconds']:.1f} s)")
+    typer.echo(f"report: {out / 'report.html'}")
 
 
 def _print_columns(lines: Sequence[tuple[str, ...]]) -> None:
@@ -227,8 +227,9 @@ def _print_columns(lines: Sequence[tuple[str, ...]]) -> None:
         typer.echo("  ".join(cells).rstrip())
 
 
-def show(record: dict[str, Any], report: dict[str, Any]) -> None:
-    """Print the table and the verdict of a comparison."""
+def show(record: dict[str, Any], out: Path) -> None:
+    """Print the table and the verdict of a comparison of methods, and where its files are."""
+    report = json.loads((out / "report.json").read_bytes())
     asked, spent = report["asked"], report["spent"]
     lines = [("", asked["main"], "from random", "interval", "seeds", "to choose", "")]
     for row in report["methods"]:
@@ -247,3 +248,5 @@ def show(record: dict[str, Any], report: dict[str, Any]) -> None:
             f"{spent['saved']:.0%} saved"
         )
     typer.echo(f"({record['spent']['seconds']:.1f} s)")
+    typer.echo(f"values: {out / 'compare.parquet'}")
+    typer.echo(f"report: {out / 'report.html'}")

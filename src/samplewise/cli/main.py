@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from samplewise.cli import compare
-from samplewise.cli.answer import answer
+from samplewise.cli.answer import answer, tell_answers
 from samplewise.cli.options import (
     Cache,
     Embed,
@@ -138,7 +138,10 @@ def select(
             ray_address=ray_address,
             progress=progress,
         )
-    _tell(record, out, as_json)
+    if as_json:
+        typer.echo(json.dumps(record | {"out": str(out)}, indent=2))
+        return
+    _tell(record, out)
 
 
 @app.command()
@@ -156,10 +159,36 @@ def rerun(
 
     with bars() as progress:
         record = jobs.rerun(folder, out, progress=progress)
-    if "methods" in record and not as_json:
-        compare.show(record, json.loads((out / "report.json").read_bytes()))
+    if as_json:
+        typer.echo(json.dumps(record | {"out": str(out)}, indent=2))
         return
-    _tell(record, out, as_json)
+    tell = {
+        "select": _tell,
+        "answer": tell_answers,
+        "compare select": compare.show,
+        "compare answer": compare.show_answers,
+    }
+    tell[record["command"]](record, out)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Run folder of answers.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
+) -> None:
+    """Write the samples of answers as JSONL that others read: question, samples, is_corrects.
+
+    Example: samplewise export run --out samples.jsonl
+    """
+    from samplewise.answer import export_samples
+    from samplewise.errors import InputError
+
+    path = folder / "answers.jsonl"
+    if not path.exists():
+        raise InputError("no such file", file=str(path), mend="name a run of samplewise answer")
+    with path.open("rb") as lines:
+        export_samples(map(json.loads, lines), out)
+    typer.echo(str(out))
 
 
 @app.command()
@@ -213,10 +242,7 @@ def _describe(cls: Any) -> dict[str, Any]:
     }
 
 
-def _tell(record: dict[str, Any], out: Path, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(record | {"out": str(out)}, indent=2))
-        return
+def _tell(record: dict[str, Any], out: Path) -> None:
     rows = record["input"]
     usable = rows["rows"] - rows["rejected"]
     typer.echo(

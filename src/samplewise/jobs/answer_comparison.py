@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-import samplewise
 from samplewise.answer.base import Answers, Strategy, solve_all
 from samplewise.answer.draws import Meter
 from samplewise.answer.problems import read_problems
@@ -95,7 +94,7 @@ def run_compare_answers(
             mend="give --tokens N: what each may draw for a problem",
         )
     strategies = _with_baselines(job)
-    with RunFolder(out, dataclasses.asdict(job), resume=resume) as folder:
+    with RunFolder(out, "compare answer", dataclasses.asdict(job), resume=resume) as folder:
         if folder.finished:
             return folder.record
         with folder.stage("answer"):
@@ -118,8 +117,6 @@ def run_compare_answers(
         )
         folder.write_json("report.json", summary)
         folder.note(
-            command="compare answer",
-            version=samplewise.__version__,
             seed=job.rng,
             model=job.model,
             verifier=job.verify,

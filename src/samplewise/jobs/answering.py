@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import samplewise
 from samplewise import registry
 from samplewise.answer.base import Answers, Prompted, Strategy, solve_all
 from samplewise.answer.draws import Meter, Sampling
@@ -141,7 +140,7 @@ def run_answer(
         if accept and strategy.asks_verifier():
             accept.check(problem, job.problems)
     tools = _Tools(made, model is None, strategy, verifier, accept)
-    with RunFolder(out, dataclasses.asdict(job), resume=resume) as folder:
+    with RunFolder(out, "answer", dataclasses.asdict(job), resume=resume) as folder:
         if folder.finished:
             return folder.record
         if pool.rejected:
@@ -154,7 +153,7 @@ def run_answer(
             atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
         answers, summary = asyncio.run(_answer(job, problems, tools, folder, progress))
         if all(one.state == "failed" for one in answers.answers):
-            folder.note(command="answer", version=samplewise.__version__)
+            folder.note()
             reasons = {one.reason for one in answers.answers}
             raise BudgetError(
                 f"no problem was answered: {'; '.join(sorted(reasons))[:500]}",
@@ -306,8 +305,6 @@ def _facts(job: AnswerJob, answers: Answers, rejected: int) -> dict[str, Any]:
         tokens["dollars"] = sum(price.of(completion) for completion in drawn)
     path, made = Path(job.problems), answers.strategy
     return {
-        "command": "answer",
-        "version": samplewise.__version__,
         "seed": job.rng,
         "input": {
             "path": job.problems,

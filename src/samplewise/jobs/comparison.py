@@ -319,7 +319,7 @@ def run_compare(
     job.scorer()  # refuses what is none
     job = with_places(job)
     out = Path(out)
-    with RunFolder(out, dataclasses.asdict(job), resume=resume) as folder:
+    with RunFolder(out, "compare select", dataclasses.asdict(job), resume=resume) as folder:
         if folder.finished:
             return folder.record
         pool = read_pool(
@@ -377,8 +377,6 @@ def _compare(
 def _facts(job: CompareJob, comparison: Comparison) -> dict[str, Any]:
     pool = comparison.pool
     return {
-        "command": "compare select",
-        "version": samplewise.__version__,
         "seed": job.rng,
         "input": describe_input(job, pool),
         "methods": {

@@ -8,17 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import samplewise
 from samplewise import registry
 from samplewise.budget import Budget
 from samplewise.engine import make_engine
-from samplewise.errors import InputError
 from samplewise.extras import load_function
 from samplewise.jobs.reading import PoolJob, cache_of, describe_input, read_pool, with_places
 from samplewise.pool import Pool
 from samplewise.progress import Progress, Silent
 from samplewise.rng import generator
-from samplewise.runs import RunFolder, read_run
+from samplewise.runs import RunFolder
 from samplewise.select.base import (
     Outcome,
     Selection,
@@ -29,7 +27,7 @@ from samplewise.select.base import (
 )
 from samplewise.select.random_rows import Random
 
-__all__ = ["SelectJob", "rerun", "run_select"]
+__all__ = ["SelectJob", "run_select"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def run_select(
     job.scorer()  # refuses what is none
     job = with_places(job)
     out = Path(out)
-    with RunFolder(out, dataclasses.asdict(job), resume=resume) as folder:
+    with RunFolder(out, "select", dataclasses.asdict(job), resume=resume) as folder:
         if folder.finished:
             return folder.record
         runner = make_engine(engine, address=ray_address)
@@ -119,33 +117,6 @@ def run_select(
         selection = _select(job, pool, folder, runner, outcome, progress)
         _report(job, folder, selection, engine)
         return folder.record
-
-
-def rerun(run: str | Path, out: str | Path, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Repeat a run from its `run.json`, in a new folder.
-
-    Raises
-    ------
-    InputError
-        If `run` is no run folder, or its input is no longer what it was.
-    """
-    record = read_run(run)
-    arguments = record["arguments"]
-    if "methods" in arguments:
-        from samplewise.jobs.comparison import CompareJob, run_compare
-
-        again = run_compare(CompareJob(**arguments), out, progress=progress)
-    else:
-        again = run_select(SelectJob(**arguments), out, progress=progress)
-    before, now = (
-        {key: one["input"].get(key) for key in ("hash", "target")} for one in (record, again)
-    )
-    if record["state"] == "done" and before != now:
-        raise InputError(
-            "has changed since the first run, so the result may differ too",
-            file=again["input"]["path"],
-        )
-    return again
 
 
 def load_outcome(spec: str) -> Outcome:
@@ -196,8 +167,6 @@ def _report(job: SelectJob, folder: RunFolder, selection: Selection, engine: str
     with folder.stage("report"):
         folder.write_json("report.json", summarise(selection, seconds=folder.seconds, rng=job.rng))
     facts = {
-        "command": "select",
-        "version": samplewise.__version__,
         "engine": engine,
         "seed": job.rng,
         "input": describe_input(job, pool),

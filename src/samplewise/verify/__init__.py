@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ VERIFIERS = {
     "json:SCHEMA.json": "JSON of a schema",
     "python": "a program passes its tests, in a sandbox",
     "call:FILE.py:FUNCTION": "a function of your own",
-    "judge": "a language model says yes",
+    "judge[:MODEL]": "a language model says yes",
     "reward:FOLDER": "the score of a reward model",
 }
 """How a verifier is named, and what it accepts."""
@@ -35,7 +36,8 @@ def make_verifier(spec: str, *, model: Model | None = None) -> Verifier:
     spec : str
         One of `VERIFIERS`, such as ``"math"`` or ``"regex:total: (\\\d+)"``.
     model : Model, optional
-        The model that ``"judge"`` asks.
+        The model that ``"judge"`` asks; ``"judge:MODEL"`` asks another, named as `make_model` takes
+        it.
 
     Returns
     -------
@@ -56,19 +58,23 @@ def make_verifier(spec: str, *, model: Model | None = None) -> Verifier:
       mend: choose one of math, exact, regex:PATTERN, ...
     """
     name, colon, argument = spec.partition(":")
-    written = {one.partition(":")[0]: one for one in VERIFIERS}
+    written = {re.split(r"\W", one)[0]: one for one in VERIFIERS}
     if name not in written:
         raise UsageError(f"no verifier {spec!r}", mend=f"choose one of {', '.join(VERIFIERS)}")
-    if bool(argument) != (":" in written[name]) or (colon and not argument):
+    optional = "[" in written[name]
+    if (colon and not argument) or (not optional and bool(argument) != (":" in written[name])):
         raise UsageError(f"no verifier {spec!r}", mend=f"write {written[name]}")
     if name == "judge":
-        return _judge(model)
+        return _judge(argument, model)
     return _MAKERS[name](argument)
 
 
-def _judge(model: Model | None) -> Verifier:
+def _judge(named: str, model: Model | None) -> Verifier:
+    from samplewise.models.completion import make_model
     from samplewise.verify.calls import Judge
 
+    if named:
+        return Judge(make_model(named), owned=True)
     if model is None:
         raise UsageError("verifier judge needs a model that judges", mend="give model=")
     return Judge(model)

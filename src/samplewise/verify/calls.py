@@ -86,17 +86,23 @@ class Judge(Verifier):
         of ``judge.txt`` beside this module.
     max_tokens : int
         For its reply.
+    owned : bool
+        Whether `close` closes the model too.
 
     Notes
     -----
     The score is the probability of yes where the model gives log-probabilities, else 1 or 0. A
-    judge errs, and answers can talk it round: measure its errors before votes rest on it.
+    judge errs, and answers can talk it round: measure its errors before votes rest on it. What the
+    judge draws is in no ledger and no budget.
     """
 
     name: ClassVar[str] = "judge"
 
-    def __init__(self, model: Model, prompt: str | None = None, max_tokens: int = 8) -> None:
+    def __init__(
+        self, model: Model, prompt: str | None = None, max_tokens: int = 8, *, owned: bool = False
+    ) -> None:
         self.model, self.prompt, self.max_tokens = model, prompt or _prompt(), max_tokens
+        self._owned = owned
         for field in ("{question}", "{answer}"):
             if field not in self.prompt:
                 raise UsageError(f"the judge's prompt has no {field}", mend=f"write {field} in it")
@@ -108,6 +114,11 @@ class Judge(Verifier):
         return [
             _verdict(reply, self.extract(text)) for reply, text in zip(replies, texts, strict=True)
         ]
+
+    async def close(self) -> None:
+        """Close the model, where it is the judge's own."""
+        if self._owned:
+            await self.model.close()
 
     def request(self, problem: Problem, text: str) -> Request:
         """Write what the judge is asked."""
