@@ -199,3 +199,15 @@ def test_steps_on_the_way_are_neither_judged_nor_counted():
     assert [sample.get("kind") for sample in samples] == ["plan", "plan", None, None]
     assert samples[3]["parents"] == (0, 1)
     assert samples[1]["remarks"] == {"score": 0.5}
+
+
+def test_coverage_is_of_fair_samples_alone():
+    model = ScriptedModel(lambda request, number: Completion(f"It is {7 + number % 4}", tokens=2))
+    problem = Problem.ask("What?", id="p", answer="7")
+    options = {"verifier": ScriptedVerifier(), "rng": 0}
+    found = answer([problem], model, "repeated", samples=4, **options)
+    assert found.coverage().mean == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert found.coverage([2]).mean == pytest.approx([0.5])
+    stopped = answer([problem], model, "until-accepted", **options)
+    with pytest.raises(UsageError, match="no fair ones"):
+        stopped.coverage()

@@ -21,6 +21,7 @@ from samplewise.answer.prompts import Prompts, load_prompts
 from samplewise.budget import Budget, BudgetLike
 from samplewise.errors import BudgetError, UsageError
 from samplewise.files import atomic_write
+from samplewise.measure.pass_at_k import CoverageCurve, coverage_curve
 from samplewise.models.completion import Completion, Model, Price, make_model
 from samplewise.problems import Problem
 from samplewise.progress import Progress, Silent
@@ -263,6 +264,31 @@ class Answers:
             ],
             np.int64,
         ).reshape(-1, 2)
+
+    def coverage(self, ks: Sequence[int] | None = None, **options: Any) -> CoverageCurve:
+        """Estimate coverage (pass@k), the share of problems that one of k samples solves.
+
+        Parameters
+        ----------
+        ks : sequence of int, optional
+            By default 1 to the fewest samples of a problem.
+        **options
+            As `samplewise.measure.pass_at_k.coverage_curve` takes them.
+
+        Raises
+        ------
+        UsageError
+            If the samples are no fair ones: the strategy stopped at a right one, or cancelled some.
+        """
+        fair = not self.strategy.verifies and not any(
+            done.finish == "cancelled" for one in self.answers for done in one.completions
+        )
+        if not fair:
+            raise UsageError(
+                f"{self.strategy.name} stops early, so that its samples are no fair ones",
+                mend="draw with the strategy repeated",
+            )
+        return coverage_curve(self.counts, ks, **options)
 
     def write(self, folder: str | Path, name: str = "answers.jsonl") -> Path:
         """Write a line a problem, with all of its completions."""
