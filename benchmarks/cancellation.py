@@ -1,4 +1,4 @@
-"""How soon does a server see that losers of a race are cancelled? Are their tokens counted?
+"""How soon a server sees that the losers of a race are cancelled, and whether their tokens count.
 
 A stub streams eight answers to every problem, over real sockets from a thread of its own. The time
 is from the winner's last byte, as the server sent it, to the moment at which the server saw each

@@ -42,6 +42,8 @@ __all__ = [
     "answer",
     "answer_async",
     "export_samples",
+    "find_strategy",
+    "run_strategy",
     "solve_all",
 ]
 
@@ -385,6 +387,37 @@ async def solve_all(
 _UNJUDGED = Verdict(False, 0.0, reason="it is no answer of its own")
 
 
+async def run_strategy(strategy: Strategy, draws: Draws, judge: Judge) -> tuple[Kept, str]:
+    """Run a strategy on one problem.
+
+    Parameters
+    ----------
+    strategy : Strategy
+    draws : Draws
+        What it draws by.
+    judge : Judge
+        What it may ask.
+
+    Returns
+    -------
+    kept : Kept
+        With the reason, where there is no answer.
+    state : str
+        ``"answered"``, ``"abstained"`` or, where nothing was drawn, ``"failed"``.
+    """
+    try:
+        kept = await strategy.solve(draws, judge)
+    except BudgetError as error:
+        kept = Kept(None, reason=error.message)
+    if kept.text is not None:
+        return kept, "answered"
+    failures = [one.error for one in draws.made if one.finish == "failed"]
+    broken = len(failures) == len(draws.made)
+    usual = kept.reason or "no answer could be kept"
+    reason = failures[0] if broken and failures else usual
+    return kept._replace(reason=reason), "failed" if broken else "abstained"
+
+
 async def _solve(
     problem: Problem,
     strategy: Strategy,
@@ -395,28 +428,20 @@ async def _solve(
 ) -> Answer:
     draws = meter.of(problem, limit)
     judge = Judge(accept, problem)
-    try:
-        kept = await strategy.solve(draws, judge)
-    except BudgetError as error:
-        kept = Kept(None, reason=error.message)
+    kept, state = await run_strategy(strategy, draws, judge)
     truth = judge if accept is verifier else Judge(verifier, problem)
     whole = [place for place, origin in enumerate(draws.origins) if origin.kind == "answer"]
     judged = await truth.verify([draws.made[place] for place in whole])
     verdicts = [_UNJUDGED] * len(draws.made)
     for place, verdict in zip(whole, judged, strict=True):
         verdicts[place] = verdict
-    failures = [one.error for one in draws.made if one.finish == "failed"]
-    correct, state, reason = False, "answered", kept.reason
-    if kept.text is None:
-        broken = not draws.made or len(failures) == len(draws.made)
-        state = "failed" if broken else "abstained"
-        usual = kept.reason or "no answer could be kept"
-        reason = failures[0] if broken and failures else usual
-    elif kept.place is not None and draws.made[kept.place].text == kept.text:
-        correct = verdicts[kept.place].correct
-    else:
-        [verdict] = await truth.verify([Completion(kept.text)])
-        correct = verdict.correct
+    correct = False
+    if kept.text is not None:
+        if kept.place is not None and draws.made[kept.place].text == kept.text:
+            correct = verdicts[kept.place].correct
+        else:
+            [verdict] = await truth.verify([Completion(kept.text)])
+            correct = verdict.correct
     return Answer(
         problem,
         kept.text,
@@ -426,7 +451,7 @@ async def _solve(
         draws.origins,
         correct,
         state,
-        reason,
+        kept.reason,
         kept.sequential_tokens,
     )
 
@@ -448,7 +473,7 @@ async def answer_async(
     **knobs: Any,
 ) -> Answers:
     """Answer problems; see `answer`, which waits for this."""
-    chosen = _strategy(strategy, knobs)
+    chosen = find_strategy(strategy, knobs)
     asked = (
         read_problems(problems)[0] if isinstance(problems, (str, Path)) else problems_of(problems)
     )
@@ -535,7 +560,14 @@ def answer(
     return asyncio.run(answer_async(problems, model, strategy, **options))
 
 
-def _strategy(strategy: str | Strategy, knobs: Mapping[str, Any]) -> Strategy:
+def find_strategy(strategy: str | Strategy, knobs: Mapping[str, Any]) -> Strategy:
+    """Find a strategy by its name, or take it as it is, and set its knobs.
+
+    Raises
+    ------
+    UsageError
+        If there is no such strategy or knob.
+    """
     if isinstance(strategy, Strategy):
         return registry.configure(type(strategy), strategy.settings() | dict(knobs))
     made = registry.make(strategy, knobs, "answer")
