@@ -104,13 +104,18 @@ class Ledger:
         ----------
         asked : iterable of (key, request)
             `key` names the draw, `request` says what was asked. A key asked for again, as its
-            completion was lost in flight, is counted.
+            completion was lost in flight, is counted. One asked for with another request, as what
+            led to it came out otherwise, takes the key; what stood there is kept as ``KEY#NUMBER``.
         answered : iterable of (key, request, completion)
             What came back, as JSON.
         """
-        now = time.time()
+        now, asked = time.time(), list(asked)
         self._database.execute("BEGIN IMMEDIATE")
         try:
+            self._database.executemany(
+                "UPDATE completions SET key = key || '#' || rowid WHERE key = ? AND request <> ?",
+                asked,
+            )
             self._database.executemany(
                 "INSERT INTO completions (key, request, asked, times) VALUES (?, ?, ?, 1) "
                 "ON CONFLICT (key) DO UPDATE SET times = times + 1",

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import sqlite3
 
 import pytest
 
@@ -10,7 +11,7 @@ from samplewise.budget import Budget
 from samplewise.errors import BudgetError, InputError, UsageError
 from samplewise.ledger import Ledger
 from samplewise.models.completion import Completion, Price
-from samplewise.problems import Problem
+from samplewise.problems import Message, Problem
 from samplewise.testing import ScriptedModel, ScriptedVerifier
 
 PROBLEM = Problem.ask("What?", id="p")
@@ -211,3 +212,58 @@ def test_coverage_is_of_fair_samples_alone():
     stopped = answer([problem], model, "until-accepted", **options)
     with pytest.raises(UsageError, match="no fair ones"):
         stopped.coverage()
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoLevels(Strategy):
+    """Two thoughts, then a question about each: what it says depends on the thoughts."""
+
+    name = "two-levels"
+
+    async def solve(self, draws, judge):
+        thoughts = await draws.complete(draws.requests(2), kind="thought")
+        requests = [
+            draws.requests(1, [Message("user", f"About {thought.text}")])[0]
+            for thought in thoughts
+            if thought.finish != "failed"
+        ]
+        drawn = await draws.complete(requests, parents=[(0,)] * len(requests))
+        return Kept(drawn[-1].text, len(draws.made) - 1, 2)
+
+
+def test_what_follows_a_failed_draw_may_be_asked_otherwise(tmp_path):
+    def script(request, number):
+        return Completion(f"<{request.messages[-1].content} {request.seed}>", tokens=1)
+
+    def flaky(request, number):
+        return Completion("", "failed", error="down") if number == 0 else script(request, number)
+
+    def run(model, ledger=None):
+        options = {"rng": 0, "verifier": ScriptedVerifier(), "ledger": ledger}
+        return answer([PROBLEM], model, TwoLevels(), **options).answers[0]
+
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        run(ScriptedModel(flaky), ledger)
+    for asked in (3, 0):  # the failed thought and both that follow, and then nothing
+        model = ScriptedModel(script)
+        with Ledger(tmp_path / "l.sqlite") as ledger:
+            again = run(model, ledger)
+            rows = list(ledger.completions())
+        assert len(model.asked) == asked
+        assert again.completions == run(ScriptedModel(script)).completions
+        assert len(rows) == 5  # what was paid for and is of no use any more is kept too
+    assert sum("#" in key for key, *_ in rows) == 1
+
+
+def test_a_level_cut_by_the_budget_is_a_beginning_of_it(tmp_path):
+    """Of five draws the third was lost in flight: without money for it, only two can be used."""
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        [first] = drawn(5, ledger=ledger)
+    with sqlite3.connect(tmp_path / "l.sqlite") as database:
+        database.execute("UPDATE completions SET completion = NULL WHERE key = 'p/2'")
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        [again] = drawn(5, ledger=ledger, budget=Budget.parse("4 samples"))
+    assert again == first[:2]
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        [whole] = drawn(5, ledger=ledger, budget=Budget.parse("5 samples"))
+    assert whole == first

@@ -13,7 +13,7 @@ import operator
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,12 +115,15 @@ class Meter:
         self._begun = time.monotonic()
         self._writer = _Writer(ledger) if ledger else None
         self._paid: dict[str, tuple[str, Completion]] = {}
+        self._failed: set[str] = set()
         self._priced()
         for key, request, content in ledger.completions() if ledger else ():
             if content is None or (name and not key.startswith(f"{name}/")):
                 continue
             completion = _read(content)
-            if completion.finish != "failed":  # what failed is asked for again
+            if completion.finish == "failed":
+                self._failed.add(key)  # and is asked for again
+            else:
                 self._paid[key] = request, completion
             self.spent += self._cost(completion)
 
@@ -197,6 +200,7 @@ class Draws:
         self._meter = meter
         self._limit = limit
         self._asked = 0
+        self._renewed = False
 
     @property
     def tokens(self) -> int:
@@ -273,6 +277,7 @@ class Draws:
         name = f"{self._meter.name}/" if self._meter.name else ""
         keys = [f"{name}{self.problem.id}/{self._asked + place}" for place in range(len(requests))]
         shown = [_digest(request) for request in requests]
+        self._renewed |= not self._meter._failed.isdisjoint(keys)
         found = self._paid(keys, shown)
         first, self._asked = self._asked, self._asked + len(keys)
         if enough is None:
@@ -281,18 +286,25 @@ class Draws:
             new = [] if any(found) else list(range(len(requests)))
         if new:
             await self._pay(new, requests, keys, shown, found, enough)
-        drawn = [completion for completion in found if completion is not None]
+        drawn = list(_until_missing(found))
+        if not drawn and requests:
+            raise BudgetError("the budget is spent", mend="raise it, or resume with a larger one")
         if self._asked == first + len(keys):  # what was not drawn can be asked for again
             self._asked = first + len(drawn)
         self.made += drawn
         return drawn
 
     def _paid(self, keys: list[str], shown: list[str]) -> list[Completion | None]:
-        """Find the completions that an earlier run has paid for."""
+        """Find the completions that an earlier run has paid for.
+
+        Once one that failed is drawn anew, what follows may be asked otherwise than before.
+        """
         found: list[Completion | None] = []
         for key, request in zip(keys, shown, strict=True):
             known = self._meter._paid.get(key)
-            if known is not None and known[0] != request:
+            if known is not None and known[0] != request and self._renewed:
+                known = None
+            elif known is not None and known[0] != request:
                 raise InputError(
                     f"the ledger holds another request for draw {key}",
                     mend="resume with the problems, model, strategy and seed of the first run",
@@ -319,8 +331,8 @@ class Draws:
                 break
             holds.append(held)
             most += requests[place].max_tokens or self._limit or 0
-        if not holds and not any(found):
-            raise BudgetError("the budget is spent", mend="raise it, or resume with a larger one")
+        if not holds:
+            return
         new = new[: len(holds)]
         writer = meter._writer
         try:
@@ -428,6 +440,14 @@ def _settle(futures: list[asyncio.Future[None]], error: BaseException | None) ->
             future.set_result(None)
         else:
             future.set_exception(error)
+
+
+def _until_missing(found: Sequence[Completion | None]) -> Iterator[Completion]:
+    """Give the first completions, up to one that is not there: places must be those asked for."""
+    for completion in found:
+        if completion is None:
+            return
+        yield completion
 
 
 def _digest(request: Request) -> str:
