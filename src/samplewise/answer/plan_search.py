@@ -2,9 +2,9 @@
 
 Use it for programs with tests, where samples of one prompt keep handing in near copies of one wrong
 idea. Short observations are drawn first, then observations that follow from each small set of
-them; every such set becomes a plan, every plan a program. `idea-search` is the short form: a sketch,
-then a program. One by one the programs of a plan search are often worse than plain samples; it pays
-where tests choose among many.
+them; every such set becomes a plan, every plan a program. `idea-search` is the short form: a
+sketch, then a program. One by one the programs of a plan search are often worse than plain samples;
+it pays where tests choose among many.
 
 Cost: for n observations a list, in sets of up to S, over L layers, about n^(S L) plans of 7 draws
 each; `samples` bounds what is drawn for them. Source: arXiv 2409.03733. Its published code differs
