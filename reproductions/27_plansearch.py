@@ -231,9 +231,12 @@ def list_puzzles(seed: int, count: int) -> dict[str, dict[str, float]]:
         steps = puzzles[int(problem.id)].steps
         return all(run(text.split(), row) == run(steps, row) for row in rows[:tests])
 
+    async def judged(problem: Problem, text: str) -> bool:
+        return passes(problem, text)
+
     def pool(strategy: Strategy, leap: float = 0.0) -> Sequence[Answer]:
         model = ScriptedModel(lambda request, _: reply(request, puzzles, leap))
-        return sw.answer(problems, model, strategy, verifier=Call(passes), rng=seed).answers
+        return sw.answer(problems, model, strategy, verifier=Call(judged), rng=seed).answers
 
     with tempfile.TemporaryDirectory() as folder:
         for name, text in WORDS.items():
@@ -289,16 +292,21 @@ def reply(request: Request, puzzles: Sequence[Puzzle], leap: float) -> Completio
     return Completion(RULES[kind](rng, habit, known, request, leap), tokens=1)
 
 
+def pick(rng: np.random.Generator, weights: Floats, but: Sequence[str], count: int) -> list[str]:
+    """Draw different steps one after the other, each by its weight among those that are left."""
+    race = rng.exponential(size=len(NAMES)) / weights  # the order of arrival is that of such draws
+    ranked = [NAMES[place] for place in np.argsort(race)]
+    return [name for name in ranked if name not in but][:count]
+
+
 def think_of(rng: np.random.Generator, habit: Floats, but: Sequence[str], count: int) -> list[str]:
     """Think of steps, more evenly than one answers."""
-    weights = np.where(np.isin(NAMES, but), 0, np.sqrt(habit))
-    return rng.choice(NAMES, count, replace=False, p=weights / weights.sum()).tolist()
+    return pick(rng, np.sqrt(habit), but, count)
 
 
 def say_answer(rng: np.random.Generator, habit: Floats, *rest: Any) -> str:
     """Answer by the first step that comes to mind; seldom by two."""
-    count = 1 + int(rng.random() < rest[-1])
-    return " ".join(rng.choice(NAMES, count, replace=False, p=habit))
+    return " ".join(pick(rng, habit, (), 1 + int(rng.random() < rest[-1])))
 
 
 def say_plan(rng: np.random.Generator, habit: Floats, known: list[str], *_: Any) -> str:
