@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import pickle
+import re
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
@@ -162,7 +163,7 @@ def guesses(request: Request, number: int) -> Completion:
     """Guess: right for about half of the seeds, of a length that the seed says."""
     draw = hashlib.blake2b(repr((request.messages, request.seed)).encode()).digest()
     question = next(turn.content for turn in request.messages if turn.role == "user")
-    n = int(question.split()[2])
+    n = int(re.findall(r"What is (\d+)", question)[0])  # a strategy may put words around it
     said = 2 * n if draw[0] % 2 else draw[1] % 7
     tokens = 3 + draw[2] % 20
     finish = "stop"
