@@ -29,10 +29,9 @@ import numpy as np
 
 from samplewise.answer.base import Judge, Kept, Prompted
 from samplewise.answer.draws import Draws
-from samplewise.answer.repeated import voted
+from samplewise.answer.repeated import Selector, select
 from samplewise.errors import BudgetError, UsageError
 from samplewise.measure.deepening import thresholds
-from samplewise.measure.voting import best_of, weighted
 from samplewise.models.completion import Completion, Request
 from samplewise.problems import Message
 
@@ -94,7 +93,7 @@ class IterativeDeepening(Prompted):
     """
 
     samples: int = 4
-    selector: Literal["majority", "verifier", "best-of-n", "weighted"] = "majority"
+    selector: Selector = "majority"
     first_budget: int = 1024
     gamma: float = 2.0
     schedule: Literal["cumulative", "segment", "random"] = "cumulative"
@@ -110,7 +109,7 @@ class IterativeDeepening(Prompted):
     aliases: ClassVar[tuple[str, ...]] = ("id-sampling",)
     paper: ClassVar[str] = "2502.05449"
     cost: ClassVar[str] = "n completions side by side, each in O(log tokens) stretches"
-    wording: ClassVar[str] = "iterative_deepening"
+    wording: ClassVar[str] = "iterative-deepening"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,7 +149,7 @@ class IterativeDeepening(Prompted):
         for one in begun:
             one.tell(draws, judge)
         wholes = [whole for one in begun if (whole := one.whole(judge)).text]
-        place = await self._select(wholes, judge)
+        place = await select(wholes, judge, self.selector)
         if place is None:
             failed = (one.error for one in begun if one.error)
             return Kept(None, None, waited, reason or next(failed, ""))
@@ -248,17 +247,6 @@ class IterativeDeepening(Prompted):
             else:
                 one.text = text + piece.text
         return max(piece.tokens for piece in pieces)
-
-    async def _select(self, wholes: Sequence[Completion], judge: Judge) -> int | None:
-        if self.selector == "majority":
-            return voted(wholes, judge)
-        verdicts = await judge.verify(wholes)
-        if self.selector == "verifier":
-            return next((place for place, one in enumerate(verdicts) if one.correct), None)
-        scores = [verdict.score for verdict in verdicts]
-        if self.selector == "best-of-n":
-            return best_of(scores)
-        return weighted([judge.extract(one) for one in wholes], scores, same=judge.same)
 
 
 @dataclass

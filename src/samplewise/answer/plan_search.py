@@ -25,7 +25,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeVar
 from samplewise.answer.base import Judge, Kept, Prompted
 from samplewise.answer.draws import Draws
 from samplewise.answer.levels import Levels, Reply, Talk, asked
-from samplewise.answer.repeated import voted
+from samplewise.answer.repeated import select
 from samplewise.errors import InputError, UsageError
 
 __all__ = ["IdeaSearch", "PlanSearch", "listed", "subsets"]
@@ -73,11 +73,7 @@ class _Planned(Prompted):
         """Draw the answers of the pool, and keep one; a tie goes to the first of them."""
         pool = [*(await levels.ask(talks, temperature=self.code_temperature)).values()]
         drawn = [reply.completion for reply in pool]
-        if self.selector == "majority":
-            place = voted(drawn, judge)
-        else:
-            verdicts = await judge.verify(drawn)
-            place = next((i for i, verdict in enumerate(verdicts) if verdict.correct), None)
+        place = await select(drawn, judge, self.selector)
         if place is None:
             reason = "no answer could be kept" if pool else "no plan led to an answer"
             return Kept(None, sequential_tokens=levels.waited, reason=reason)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from samplewise.answer.base import Judge, Kept, Strategy
 from samplewise.answer.draws import Draws
@@ -19,7 +19,9 @@ from samplewise.errors import BudgetError, UsageError
 from samplewise.measure.voting import best_of, majority, weighted
 from samplewise.models.completion import Completion
 
-__all__ = ["Repeated", "voted"]
+__all__ = ["Repeated", "Selector", "select", "voted"]
+
+Selector: TypeAlias = Literal["majority", "verifier", "best-of-n", "weighted"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Repeated(Strategy):
     """
 
     samples: int = 16
-    selector: Literal["majority", "verifier", "best-of-n", "weighted"] = "majority"
+    selector: Selector = "majority"
 
     name: ClassVar[str] = "repeated"
     aliases: ClassVar[tuple[str, ...]] = ("monkeys",)
@@ -66,22 +68,24 @@ class Repeated(Strategy):
             except BudgetError:
                 break
         waited = max(completion.tokens for completion in drawn)
-        place = await self._select(drawn, judge)
+        place = await select(drawn, judge, self.selector)
         if place is None:
             return Kept(None, sequential_tokens=waited)
         return Kept(drawn[place].text, place, waited)
 
-    async def _select(self, drawn: Sequence[Completion], judge: Judge) -> int | None:
-        if self.selector == "majority":
-            return voted(drawn, judge)
-        verdicts = await judge.verify(drawn)
-        if self.selector == "verifier":
-            return next((place for place, one in enumerate(verdicts) if one.correct), None)
-        scores = [verdict.score for verdict in verdicts]
-        if self.selector == "best-of-n":
-            return best_of(scores)
-        answers = [judge.extract(completion) for completion in drawn]
-        return weighted(answers, scores, same=judge.same)
+
+async def select(drawn: Sequence[Completion], judge: Judge, selector: Selector) -> int | None:
+    """Give the place of the completion that a rule keeps; None where it keeps none."""
+    if selector == "majority":
+        return voted(drawn, judge)
+    verdicts = await judge.verify(drawn)
+    if selector == "verifier":
+        return next((place for place, one in enumerate(verdicts) if one.correct), None)
+    scores = [verdict.score for verdict in verdicts]
+    if selector == "best-of-n":
+        return best_of(scores)
+    answers = [judge.extract(completion) for completion in drawn]
+    return weighted(answers, scores, same=judge.same)
 
 
 def voted(drawn: Sequence[Completion], judge: Judge) -> int | None:
