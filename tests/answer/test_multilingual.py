@@ -291,6 +291,8 @@ def test_ties_and_replies_that_prefer_none_keep_the_greedy_answer(prompts, selec
     assert (kept.text, kept.place) == ("a", 0)
     preference = draws.origins[-1].remarks["preference"]
     assert preference == {"tie": 0.5, "A": 1.0, "B": 0.0}.get(reply)
+    if selector != "tournament" and preference in (None, 0.5):
+        assert {origin.remarks["score"] for origin in draws.origins[:5]} == {0.5}
 
 
 @pytest.mark.parametrize("both_orders", [True, False])

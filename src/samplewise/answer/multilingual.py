@@ -107,6 +107,9 @@ class HedgedSampling(Prompted):
     and then the greedy answer is kept. A pair that was not judged, or to no avail, is a tie. The
     judge is the model that answers: measure what is gained with another one.
 
+    The paper also cuts unlikely tokens of the warm answers by min-p; a `Request` has no such field,
+    so that it is left to what the server is set to.
+
     References
     ----------
     arXiv 2506.20544
