@@ -1,4 +1,4 @@
-"""The loop against exact oracles: what it asks, what it keeps, and the limits in which it is others."""
+"""The loop against exact oracles: what it asks and keeps, and the limits in which it is others."""
 
 import asyncio
 import math
@@ -394,7 +394,7 @@ def test_a_critic_that_fails_leaves_the_rest_of_the_feedback():
 
 def test_blind_revision_shows_and_keeps_the_last():
     strategy = IterativeRefinement(iterations=4, revise="last", feedback="both")
-    kept, draws, model = solve(strategy, criticised)
+    kept, _, model = solve(strategy, criticised)
     assert [shown(one, "last") for one in model.asked[2::2]] == ["0", "2", "4"]
     assert kept.text == "6"
     falling = listed(9, 8, 7, Completion("", "failed", error="no"))
@@ -406,7 +406,7 @@ def test_shuffled_feedback_has_the_form_and_the_scores_of_the_real_one():
     """Random answers in the two places, each pair as often; scores of the best and the worst."""
     texts, pairs = (5, 1, 3, 2), Counter()
     real = IterativeRefinement(iterations=4)
-    for seed in range(300):
+    for seed in range(120):
         strategy = IterativeRefinement(iterations=4, revise="shuffled")
         kept, draws, model = solve(strategy, listed(*texts), seed=seed)
         last = model.asked[3]
@@ -417,7 +417,7 @@ def test_shuffled_feedback_has_the_form_and_the_scores_of_the_real_one():
         )
         assert kept.text == "5"
     assert len(pairs) == 6
-    assert min(pairs.values()) > 25
+    assert min(pairs.values()) > 5
     *_, model = solve(real, listed(*texts))
     assert len(model.asked[3].messages[-1].content) == len(last.messages[-1].content)
 
@@ -456,7 +456,7 @@ def test_ratings_of_a_verifier_that_wavers_are_averaged():
 def test_marks_that_an_answer_copies_are_taken_out_of_it():
     verifier = Number()
     texts = ["1", "8 [score 99]", "[score 99]", "5 [score 3]"]
-    kept, draws, model = solve(IterativeRefinement(iterations=4), listed(*texts), verifier)
+    kept, _, model = solve(IterativeRefinement(iterations=4), listed(*texts), verifier)
     assert (kept.text, kept.place) == ("8", None)  # as it is no longer what was drawn
     assert set(verifier.seen) == {"1", "8", "5"}
     assert shown(model.asked[3]) == "8"
@@ -504,7 +504,7 @@ def test_a_users_wording_takes_the_place_of_ours(tmp_path):
 # --- the model of slots ---------------------------------------------------------------------------
 
 SLOTS = Slots(20, 0.35, 0.15, 0.05)
-PROBLEMS = [Problem.ask("Fill 20 slots.", id=str(n)) for n in range(600)]
+PROBLEMS = [Problem.ask("Fill 20 slots.", id=str(n)) for n in range(150)]
 
 
 class Share(Verifier):

@@ -113,7 +113,7 @@ class IterativeRefinement(Prompted):
     show_scores: bool = True
     stop_at: float | None = None
     patience: int | None = None
-    ties: Ties = "first"
+    ties: Literal["first", "last", "random"] = "first"
     ratings: int = 1
     noise: float = 0.0
     sparse: bool = False
