@@ -331,6 +331,8 @@ def test_what_has_no_score_is_kept_only_if_nothing_has_one():
     assert [(shown(one), shown(one, "worst")) for one in model.asked[2:]] == [("3", None)] * 2
     assert [origin.remarks.get("score") for origin in draws.origins] == [None, 3.0, None, 1.0]
     assert draws.origins[0].remarks["unscored"]
+    _, draws, _ = solve(IterativeRefinement(stop_at=3.0), listed(8, 3, 5, 7), odd)
+    assert len(draws.made) == 2
     kept, draws, model = solve(IterativeRefinement(iterations=3), listed(8, 2, 6), odd)
     assert (kept.text, kept.place, kept.reason) == ("8", 0, "no answer could be scored")
     assert [one.messages for one in model.asked] == [PROBLEM.messages] * 3
