@@ -322,7 +322,7 @@ def picture_lines(cls: type[registry.Method]) -> list[str]:
             f"![What {cls.name} gets right for its tokens]({cls.name}.png)",
             "",
             f"*{PROBLEMS} problems of a made-up model whose right answers tend to be shorter and "
-            "likelier, default knobs; `until-accepted` alone asks a verifier that is always "
+            "likelier, default knobs; a strategy that asks a verifier asks one that is always "
             "right.*",
         ]
     if cls.room == "score":
