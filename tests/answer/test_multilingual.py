@@ -126,6 +126,13 @@ def test_the_pool_holds_one_greedy_answer_within_its_size(knobs, heats):
     assert {origin.kind for origin in draws.origins} == {"answer"}
 
 
+def test_min_p_is_for_the_warm_answers_alone(prompts):
+    world = World(evidence="xyz")
+    solve(HedgedSampling(selector="x-mbr", min_p=0.1, prompts=prompts), world)
+    assert [request.min_p for request in world.model.asked[:8]] == [0, *[0.1] * 7]
+    assert {request.min_p for request in world.model.asked[8:]} == {0}
+
+
 @pytest.mark.parametrize("selector", ["chops", "mbr", "x-mbr", "tournament", "random", "longest"])
 def test_one_sample_or_equal_ones_are_kept_without_a_judge(selector):
     for pool in (["a"], ["a"] * 5):
@@ -551,6 +558,7 @@ def test_replies_of_the_judge_can_be_kept_short(prompts):
         {"evidence": -1},
         {"judge_tokens": 0},
         {"script_share": 1.5},
+        {"min_p": 1.5},
         {"selector": "greedy", "hedge": False},
         {"selector": "best"},
         {"utility": "bleu"},

@@ -184,6 +184,20 @@ def test_tokens_are_drawn_as_often_as_they_should(words, temperature, top_p):
     assert (found - wanted).abs().max() < 2 / grid + 1e-4
 
 
+@pytest.mark.parametrize("min_p", [0.0, 0.2, 0.4, 1.0])
+def test_min_p_leaves_tokens_that_are_near_the_likeliest(min_p):
+    logits, n = torch.tensor([[0.0, 1.0, 0.4, -2.0]]), 2000
+    chances = (logits[0] / 0.7).softmax(-1)
+    wanted = torch.where(chances >= min_p * chances.max(), chances, 0.0)
+    points = [(i + 0.5) / n for i in range(n)]
+    tokens, _ = draw_tokens(logits.expand(n, -1), [0.7] * n, [1.0] * n, points, [min_p] * n)
+    found = torch.bincount(torch.tensor(tokens), minlength=4) / n
+    assert (found - wanted / wanted.sum()).abs().max() < 2 / n
+    plain, _ = draw_tokens(logits.expand(n, -1), [0.7] * n, [1.0] * n, points)
+    assert (tokens == plain) == (min_p == 0)
+    assert (set(tokens) == {1}) == (min_p == 1)
+
+
 def test_no_heat_takes_the_likeliest():
     logits = torch.tensor([[0.0, 3.0, 2.9999]])
     tokens, chances = draw_tokens(logits, [0.0], [1.0], [0.999999])

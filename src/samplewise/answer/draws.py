@@ -66,7 +66,9 @@ class Origin:
     remarks: dict[str, Any] = field(default_factory=dict)
 
 
-_FIELDS = operator.attrgetter(*(field.name for field in dataclasses.fields(Request)))
+_FIELDS = operator.attrgetter(
+    *(field.name for field in dataclasses.fields(Request) if field.name != "min_p")
+)
 
 
 class Meter:
@@ -453,6 +455,8 @@ def _until_missing(found: Sequence[Completion | None]) -> Iterator[Completion]:
 def _digest(request: Request) -> str:
     # what astuple gives, which would copy it piece by piece
     shown = repr(_FIELDS(request)).encode()
+    if request.min_p:  # ledgers from before there was a min_p stay good
+        shown += repr(request.min_p).encode()
     return hashlib.blake2b(shown, digest_size=16).hexdigest()
 
 

@@ -47,6 +47,8 @@ def body_of(model: str, request: Request, *, count: int = 1, cap: str = "max_tok
         body["seed"] = request.seed
     if request.log_probabilities:
         body["logprobs"] = True
+    if request.min_p:
+        body["min_p"] = request.min_p
     if count > 1:
         body["n"] = count
     if request.messages[-1].role == "assistant":  # go on with that turn, begin none

@@ -65,6 +65,9 @@ class Request:
         The same seed gives the same completion, where the backend can promise that.
     log_probabilities : bool
         Whether the log-probability of each token drawn is wanted.
+    min_p : float
+        Only tokens with this share of the likeliest one's probability, or more, are drawn; 0 lets
+        all through. Not every server knows it, and it is sent only where it is not 0.
 
     Examples
     --------
@@ -79,6 +82,7 @@ class Request:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     log_probabilities: bool = False
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.messages:
@@ -87,6 +91,8 @@ class Request:
             raise UsageError(f"temperature is {self.temperature}", mend="give 0 or more")
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top_p is {self.top_p}", mend="give more than 0 and at most 1")
+        if not 0 <= self.min_p <= 1:
+            raise UsageError(f"min_p is {self.min_p}", mend="give 0 to 1")
         if self.max_tokens is not None and self.max_tokens < 1:
             raise UsageError(f"max_tokens is {self.max_tokens}", mend="give 1 or more, or None")
 

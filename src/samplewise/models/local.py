@@ -433,6 +433,7 @@ class _Batch:
             [draw.request.temperature for draw in draws],
             [draw.request.top_p for draw in draws],
             uniform,
+            [draw.request.min_p for draw in draws],
         )
         for draw, token, chance in zip(draws, tokens, chances, strict=True):
             if not draw.ended:
@@ -448,6 +449,7 @@ def draw_tokens(
     temperatures: Sequence[float],
     top_ps: Sequence[float],
     uniforms: Sequence[float],
+    min_ps: Sequence[float] | None = None,
 ) -> tuple[list[int], list[float]]:
     """Draw one token a row, by a uniform random number each.
 
@@ -459,6 +461,9 @@ def draw_tokens(
     logits : torch.Tensor, shape (rows, vocabulary), float32
     temperatures, top_ps, uniforms : sequence of float, one a row
         Temperature 0 takes the likeliest.
+    min_ps : sequence of float, one a row, optional
+        Of the tokens that `top_p` leaves, those below this share of the likeliest one's probability
+        are left out too.
 
     Returns
     -------
@@ -480,6 +485,9 @@ def draw_tokens(
     chances = (top - total).exp()
     before = chances.cumsum(-1) - chances
     chances = chances * ((before < wanted) & ((heat > 0) | (before == 0)))
+    if min_ps is not None:
+        least = torch.tensor(min_ps, device=device)[:, None]
+        chances = chances * (chances >= least * chances[:, :1])
     line = chances.cumsum(-1)
     place = (line < point * line[:, -1:]).sum(-1, keepdim=True).clamp_max(ids.shape[1] - 1)
     tokens = ids.gather(1, place)
