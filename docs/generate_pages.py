@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import html
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ mpl.use("Agg")
 RESULTS = Path("reproductions/results")
 CONTESTS = Path("benchmarks/results")
 BUDGET = 40
-PROBLEMS = 300
+PROBLEMS = 60
 NEEDS = {
     "embeddings": "vectors",
     "score": "a score for every row",
@@ -254,11 +255,12 @@ def write_score_picture(cls: type[registry.Method], pool: sw.Pool) -> None:
 
 
 def write_answer_picture(cls: type[registry.Method], _: sw.Pool) -> None:
-    """Draw what every strategy gets right for its tokens, this one among them."""
+    """Draw what the strategy draws for one problem, and what all get right for their tokens."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(10.4, 4.2), layout="constrained")
+    tree, axes = figure.subplots(1, 2)
+    draw_tree(tree, answers_of(cls).answers[0])
     for name, (tokens, right) in contest_of_strategies().items():
         mine = name == cls.name
         color = "#d9480f" if mine else "#868e96"
@@ -272,22 +274,67 @@ def write_answer_picture(cls: type[registry.Method], _: sw.Pool) -> None:
     save(figure, f"strategies/{cls.name}.png")
 
 
-@functools.cache
-def contest_of_strategies() -> dict[str, tuple[float, float]]:
-    """Run every strategy on problems of a made-up model whose right answers are the shorter ones.
+def draw_tree(axes: Any, answer: Any) -> None:
+    """Draw completions in columns, each to the right of what it was made from."""
+    depths: list[int] = []
+    for origin in answer.origins:
+        depths.append(1 + max((depths[parent] for parent in origin.parents), default=-1))
+    heights = [-depths[:place].count(depth) for place, depth in enumerate(depths)]
+    most = max(depths.count(depth) for depth in depths)
+    heights = [
+        height + (depths.count(depth) - most) / 2
+        for height, depth in zip(heights, depths, strict=True)
+    ]
+    for place, origin in enumerate(answer.origins):
+        for parent in origin.parents:
+            axes.plot(
+                [depths[parent], depths[place]],
+                [heights[parent], heights[place]],
+                color="#ced4da",
+                linewidth=0.8,
+                zorder=1,
+            )
+    shown = [
+        origin.kind if origin.kind != "answer" else "right answer" if verdict.correct else "answer"
+        for origin, verdict in zip(answer.origins, answer.verdicts, strict=True)
+    ]
+    colors = {"right answer": "#2b8a3e", "answer": "#adb5bd"}
+    others = ("#4c6ef5", "#f59f00", "#be4bdb", "#15aabf", "#e64980", "#82c91e")
+    for number, kind in enumerate(dict.fromkeys(shown)):
+        places = [place for place, one in enumerate(shown) if one == kind]
+        axes.scatter(
+            [depths[place] for place in places],
+            [heights[place] for place in places],
+            color=colors.get(kind, others[number % len(others)]),
+            label=kind,
+            zorder=2,
+        )
+    if answer.place is not None:
+        axes.plot(
+            depths[answer.place], heights[answer.place], "o", mfc="none", mec="#d9480f", ms=13
+        )
+    axes.set(xticks=[], yticks=[], xlabel="one after the other")
+    axes.margins(x=0.15, y=0.15)
+    axes.legend(fontsize=8, loc="best")
+    axes.spines[:].set_visible(False)
 
-    Gives tokens a problem and the share right, both by name.
-    """
+
+@functools.cache
+def answers_of(cls: type[registry.Method]) -> Any:
+    """Run a strategy on problems of a made-up model whose right answers are the shorter ones."""
     from samplewise.models.completion import Completion
     from samplewise.problems import Problem
     from samplewise.testing import ScriptedModel, ScriptedVerifier
 
     def guess(request: Any, number: int) -> Completion:
         rng = np.random.default_rng(request.seed)
-        hard = int(request.messages[0].content.split()[1]) / PROBLEMS
+        asked = " ".join(turn.content for turn in request.messages)
+        hard = int(re.findall(r"Problem (\d+)", asked)[0]) / PROBLEMS
         right = rng.random() > 0.15 + 0.6 * hard
         tokens = max(20, int(rng.normal(300 if right else 450, 90)))
         said = "7" if right else str(rng.integers(5))
+        if "Python list" in request.messages[-1].content:
+            return Completion('["It is odd.", "It is small."]', tokens=20)
         most = request.max_tokens or tokens
         chances = tuple(rng.normal(-0.5 if right else -0.8, 0.3, min(tokens, most)))
         return Completion(
@@ -299,11 +346,18 @@ def contest_of_strategies() -> dict[str, tuple[float, float]]:
         )
 
     problems = [Problem.ask(f"Problem {n} ?", id=str(n), answer="7") for n in range(PROBLEMS)]
+    knobs = {"language": "en"} if cls.name == "hedged-sampling" else {}
+    return sw.answer(
+        problems, ScriptedModel(guess), cls(**knobs), verifier=ScriptedVerifier(), rng=0
+    )
+
+
+@functools.cache
+def contest_of_strategies() -> dict[str, tuple[float, float]]:
+    """Give tokens a problem and the share right of every strategy, by name."""
     found = {}
     for cls in registry.methods("answer"):
-        answers = sw.answer(
-            problems, ScriptedModel(guess), cls(), verifier=ScriptedVerifier(), rng=0
-        )
+        answers = answers_of(cls)
         tokens = float(np.mean([one.tokens for one in answers.answers]))
         found[cls.name] = tokens, answers.accuracy
     return found
@@ -321,9 +375,10 @@ def picture_lines(cls: type[registry.Method]) -> list[str]:
         return [
             f"![What {cls.name} gets right for its tokens]({cls.name}.png)",
             "",
-            f"*{PROBLEMS} problems of a made-up model whose right answers tend to be shorter and "
-            "likelier, default knobs; a strategy that asks a verifier asks one that is always "
-            "right.*",
+            "*Left: what it draws for one problem, with a ring around what it keeps. Right: "
+            f"{PROBLEMS} problems of a made-up model whose right answers tend to be shorter and "
+            "likelier, and which plans and criticism do not help; default knobs. A strategy that "
+            "asks a verifier asks one that is always right.*",
         ]
     if cls.room == "score":
         shown = "600 points of six classes" if "embeddings" in cls.needs else "A few rows"
