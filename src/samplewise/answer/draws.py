@@ -446,6 +446,7 @@ def _read(content: str) -> Completion:
     import orjson
 
     known = orjson.loads(content)
-    if known["log_probabilities"] is not None:
-        known["log_probabilities"] = tuple(known["log_probabilities"])
+    for field in ("log_probabilities", "token_texts"):
+        if known.get(field) is not None:
+            known[field] = tuple(known[field])
     return Completion(**known)

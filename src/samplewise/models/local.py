@@ -279,6 +279,9 @@ class _Draw:
             else None,
             error=error,
             seconds=time.perf_counter() - self._begun,
+            token_texts=tuple(self._lm.tokenizer.decode([token]) for token in self.drawn)
+            if self.request.log_probabilities
+            else None,
         )
         if finish != "cancelled":
             self.together.ended.append(completion)
