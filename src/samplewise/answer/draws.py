@@ -446,7 +446,7 @@ def _read(content: str) -> Completion:
     import orjson
 
     known = orjson.loads(content)
-    for field in ("log_probabilities", "token_texts"):
-        if known.get(field) is not None:
-            known[field] = tuple(known[field])
+    for name in ("log_probabilities", "token_texts"):
+        if known.get(name) is not None:
+            known[name] = tuple(known[name])
     return Completion(**known)

@@ -127,7 +127,8 @@ class Completion:
     token_texts : tuple of str, optional
         The text of each token drawn, where log-probabilities are.
     status : int
-        The HTTP status it failed with, where a server said one; else 0.
+        The HTTP status it failed with, where a server said one; 400 where a model of this machine
+        cannot read the request; else 0.
     retry_after : float
         Seconds after which the server that said so wants to be asked again.
     """
