@@ -34,6 +34,7 @@ class Served:
         self.loop = asyncio.new_event_loop()
         self.stub: StubServer
         self.port = 0
+        self._before = ""
 
     @property
     def url(self) -> str:
@@ -74,12 +75,13 @@ class Served:
         status, _, content = self.send({"model": model, "messages": ASK, **more})
         return status, json.loads(content)
 
-    def hang_up(self, content: Any, *, when: Callable[[StubServer], bool]) -> bytes:
+    def hang_up(self, content: Any, key: str = "", *, when: Callable[[StubServer], bool]) -> bytes:
         """Send a chat request, close the connection when something is true; give what came."""
         body = json.dumps({"messages": ASK, **content}).encode()
         head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Authorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
         )
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             connection.sendall(head.encode() + body)
@@ -91,20 +93,58 @@ class Served:
                 return b""
 
     def metric(self, line: str) -> float:
-        """Read one value of /metrics."""
-        content = self.send(method="GET", path="/metrics")[2].decode()
-        values = [one.rpartition(" ")[2] for one in content.splitlines() if one.startswith(line)]
-        return float(values[0]) if values else 0.0
+        """Read by how much one value of /metrics has grown in this test."""
+        return self._value(line) - _value_of(self._before, line)
+
+    def _value(self, line: str) -> float:
+        return _value_of(self._metrics(), line)
+
+    def _metrics(self) -> str:
+        return self.send(method="GET", path="/metrics")[2].decode()
+
+    def renew(self, plan: Planned | None) -> None:
+        """Forget what earlier tests did."""
+        self.stub.plan = plan or Plan()
+        self.stub.seen.clear()
+        self.stub.requests = 0
+        self._before = self._metrics()
+
+
+def _value_of(metrics: str, line: str) -> float:
+    values = [one.rpartition(" ")[2] for one in metrics.splitlines() if one.startswith(line)]
+    return float(values[0]) if values else 0.0
+
+
+_kept = contextlib.ExitStack()
+_plain: list[Served] = []
+
+
+def close_kept() -> None:
+    """End the server that tests share."""
+    _plain.clear()
+    _kept.close()
 
 
 @contextlib.contextmanager
-def serving(
+def serving(plan: Planned | None = None, **settings: Any) -> Iterator[Served]:
+    """Give a server before a stub; tests that set nothing share one, as starting takes time."""
+    if settings:
+        with _serving(plan, **settings) as served:
+            yield served
+        return
+    if not _plain:
+        _plain.append(_kept.enter_context(_serving()))
+    _plain[0].renew(plan)
+    yield _plain[0]
+
+
+@contextlib.contextmanager
+def _serving(
     plan: Planned | None = None,
     *,
     keys: tuple[str, ...] = (),
     verifier: Verifier | str = "math",
     anywhere: bool = False,
-    retries: int = 0,
     made: Model | None = None,
     **limits: Any,
 ) -> Iterator[Served]:
@@ -116,7 +156,7 @@ def serving(
 
     async def main() -> None:
         async with served.stub:
-            model = made or EndpointModel("stub", served.stub.url, retries=retries)
+            model = made or EndpointModel("stub", served.stub.url, retries=0)
             known = Keys(keys, bounds, anywhere=anywhere)
             app = create_app(model, judge, keys=known, limits=bounds)
             config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)

@@ -9,20 +9,16 @@ from typing import Any
 
 import openai
 import pytest
+from served import ASK, TEXT, serving
 
-from samplewise.models.local import LocalModel
+from samplewise.models.completion import Completion, Request
+from samplewise.models.endpoint import EndpointModel
 from samplewise.serve import chat
-from samplewise.verify.calls import Call
-from served import ASK, TEXT, Served, serving
+from samplewise.testing.strategies import ScriptedModel
+from samplewise.verify.calls import Call, Judge
 from stub_server import Plan, StubServer
 
-KEY = "sk-of-the-upstream"
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+KEY = "sk-of-the-upstream"  # as conftest.py sets it
 
 
 def saying(*texts: str) -> Any:
@@ -271,12 +267,7 @@ def test_the_verifier_scores_and_the_best_is_kept() -> None:
 
 
 def test_what_a_judge_draws_counts() -> None:
-    with serving() as served:
-        from samplewise.models.endpoint import EndpointModel
-        from samplewise.verify import make_verifier
-
-        url = served.stub.url
-        judge = make_verifier("judge", model=EndpointModel("judge", url))
+    judge = Judge(EndpointModel("unused", "http://127.0.0.1:9/v1"))
     with serving(verifier=judge) as served:
         reply = served.ask("best-of-2/stub")[1]
         assert [seen.body["model"] for seen in served.stub.seen] == ["stub"] * 3  # one text, once
@@ -284,13 +275,13 @@ def test_what_a_judge_draws_counts() -> None:
 
 
 def test_names_of_other_models_are_passed_on() -> None:
-    with serving() as served:
+    with serving(samples=9) as served:
         for name in ("other", "Qwen/Qwen2.5-7B", "repeated-1/Qwen/Qwen2.5-7B"):
             status, reply = served.ask(name)
             assert (status, reply["model"]) == (200, name)
         models = [seen.body["model"] for seen in served.stub.seen]
         assert models == ["other", "Qwen/Qwen2.5-7B", "Qwen/Qwen2.5-7B"]
-        assert served.stub.connections == 2  # one for each event loop
+        assert served.stub.connections == 2  # one for each event loop, whatever the name
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -419,7 +410,7 @@ def test_broken_replies_of_the_upstream(fault: Any) -> None:
 
 
 def test_an_upstream_that_is_gone() -> None:
-    with serving() as served:
+    with serving(samples=9) as served:
         served.wait(served.stub.__aexit__())
         assert served.ask()[0] == 502
 
@@ -496,34 +487,31 @@ def test_a_strategy_that_the_model_cannot_serve_says_so() -> None:
         assert (status, reply["error"]["code"]) == (400, "strategy_failed")
 
 
-# A model of this machine
+# A model that is no endpoint
 
 
-def test_a_model_of_this_machine(tiny: Any) -> None:
-    with serving(made=LocalModel(tiny())) as served:
-        [name] = [one for one in _ids(served) if "/" not in one]
-        status, reply = served.ask(name, max_tokens=4, logprobs=True, seed=3)
-        assert status == 200
-        assert reply["usage"]["completion_tokens"] <= 4
-        [choice] = reply["choices"]
-        assert len(choice["logprobs"]["content"]) == reply["usage"]["completion_tokens"]
-        assert served.ask(name, max_tokens=4, logprobs=True, seed=3)[1]["choices"] == [choice]
-        stream = served.send(
-            {"model": name, "messages": ASK, "max_tokens": 4, "seed": 3, "stream": True}
-        )[2]
-        deltas = [piece["choices"][0]["delta"] for piece in events(stream)]
-        text = "".join(delta.get("content", "") for delta in deltas)
-        assert text == choice["message"]["content"]
-        reply = served.ask(f"last-finish-3/{name}", max_tokens=4)[1]
-        assert reply["usage"]["samplewise"]["samples"] == 3
-        assert served.ask("other", max_tokens=4)[0] == 404
-        assert served.ask(f"repeated-2/other/{name}", max_tokens=4)[0] == 404
-        status, reply = served.ask(
-            name, messages=[{"role": "user", "content": "word " * 5000}], max_tokens=4
-        )
-        assert (status, "more than it can read" in reply["error"]["message"]) == (400, True)
+def test_another_kind_of_model() -> None:
+    def script(request: Request, number: int) -> Completion:
+        if len(request.messages[0].content) > 100:
+            return Completion("", "failed", error="too long to read", status=400)
+        return Completion(f"It is {request.seed}.", prompt_tokens=4, tokens=6)
 
-
-def _ids(served: Served) -> list[str]:
-    reply = json.loads(served.send(method="GET", path="/v1/models")[2])
-    return [model["id"] for model in reply["data"]]
+    model = ScriptedModel(script)
+    model.name = "/srv/secret/tiny"
+    with serving(made=model) as served:
+        models = json.loads(served.send(method="GET", path="/v1/models")[2])["data"]
+        assert models[0]["id"] == "tiny"
+        assert "/srv" not in str(models)
+        status, reply = served.ask("tiny", seed=-1, n=2)
+        texts = [choice["message"]["content"] for choice in reply["choices"]]
+        assert (status, texts) == (200, [f"It is {2**63 - 1}.", "It is 0."])
+        content = served.send({"model": "tiny", "messages": ASK, "seed": 5, "stream": True})[2]
+        first = events(content)[0]["choices"][0]["delta"]
+        assert first == {"role": "assistant", "content": "It is 5."}
+        assert spent(served.ask("ffs-3/tiny")[1]["usage"]) == (12, 18, 3, 6, 6, 0)
+        for name in ("other", "repeated-2/other", "other/tiny", "repeated-2/", "/tiny"):
+            status, reply = served.ask(name)
+            assert (status, reply["error"]["code"]) == (404, "model_not_found"), name
+        long = [{"role": "user", "content": "word " * 30}]
+        status, reply = served.ask("tiny", messages=long)
+        assert (status, reply["error"]["message"]) == (400, "too long to read")

@@ -55,25 +55,24 @@ def serve(
     from samplewise.serve.limits import Limits
     from samplewise.serve.server import run_server
 
-    with bars() as progress:
-        run_server(
-            model,
-            verify=verify,
-            host=host,
-            port=port,
-            keys_env=keys_env,
-            without_keys=without_keys,
-            limits=Limits(
-                max_tokens_per_request,
-                tokens_per_key,
-                timeout,
-                max_requests,
-                max_samples,
-                max_body,
-                max_depth,
-            ),
-            retries=retries,
-            in_flight=in_flight,
-            progress=progress,
-            tell=typer.echo,
-        )
+    run_server(
+        model,
+        verify=verify,
+        host=host,
+        port=port,
+        keys_env=keys_env,
+        without_keys=without_keys,
+        limits=Limits(
+            tokens_per_request=max_tokens_per_request,
+            tokens_per_key=tokens_per_key,
+            seconds=timeout,
+            at_work=max_requests,
+            samples=max_samples,
+            body_bytes=max_body,
+            depth=max_depth,
+        ),
+        retries=retries,
+        in_flight=in_flight,
+        progress=bars(),
+        tell=typer.echo,
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from samplewise.errors import UsageError
 from samplewise.extras import need
 from samplewise.models.completion import Model, make_model
 from samplewise.models.endpoint import EndpointModel
-from samplewise.progress import Progress
+from samplewise.progress import Progress, Silent
 from samplewise.serve.limits import Keys, Limits, is_loopback, read_keys
 from samplewise.verify import make_verifier
 
@@ -28,7 +29,7 @@ def run_server(
     limits: Limits | None = None,
     retries: int = 0,
     in_flight: int = 256,
-    progress: Progress | None = None,
+    progress: contextlib.AbstractContextManager[Progress] | None = None,
     tell: Callable[[str], None] = print,
 ) -> None:
     """Serve a model until the process is told to stop.
@@ -50,7 +51,8 @@ def run_server(
         Further tries of a request to an endpoint: clients mostly try again by themselves.
     in_flight : int
         Requests in flight to an endpoint: so many passed on, and so many of hidden samples.
-    progress : Progress, optional
+    progress : context manager of Progress, optional
+        Entered while the model is loaded.
     tell : callable
         Told of the address once it is known.
 
@@ -71,7 +73,8 @@ def run_server(
     uvicorn = need("uvicorn", "serve", "serving")
     from samplewise.serve.app import create_app
 
-    made = _upstream(make_model(model, progress=progress), limits, retries, in_flight)
+    with progress or contextlib.nullcontext(Silent()) as shown:
+        made = _upstream(make_model(model, progress=shown), limits, retries, in_flight)
     app = create_app(made, make_verifier(verify, model=made), keys=known, limits=limits)
     config = uvicorn.Config(
         app,
@@ -84,6 +87,7 @@ def run_server(
         timeout_graceful_shutdown=_LAST_WORDS,
     )
     listener = config.bind_socket()
+    listener.listen()  # so that who reads the address can connect at once
     name = f"[{host}]" if ":" in host else host
     tell(f"serving {made.name} on http://{name}:{listener.getsockname()[1]}/v1")
     uvicorn.Server(config).run(sockets=[listener])
