@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -15,28 +17,33 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
+        requests = Counter(
             "samplewise_requests",
             "Requests for completions, by strategy and status; 499 where the client hung up.",
             ("strategy", "status"),
             registry=self.registry,
         )
-        self._seconds = Histogram(
+        took = Histogram(
             "samplewise_request_seconds",
             "Seconds from a request to the end of its reply.",
             ("strategy",),
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self._tokens = Counter(
+        tokens = Counter(
             "samplewise_tokens",
             "Tokens read (prompt) and drawn (completion), hidden samples among them.",
             ("kind",),
             registry=self.registry,
         )
-        self._samples = Counter(
+        self._prompt, self._completion = tokens.labels("prompt"), tokens.labels("completion")
+        samples = Counter(
             "samplewise_samples", "Completions drawn.", ("strategy",), registry=self.registry
         )
+        # Finding a child by its labels costs more than all the rest.
+        self._ended = functools.cache(lambda name, status: requests.labels(name, str(status)))
+        self._took = functools.cache(took.labels)
+        self._drawn = functools.cache(samples.labels)
         self.at_work = Gauge(
             "samplewise_requests_at_work", "Requests not yet answered.", registry=self.registry
         )
@@ -45,12 +52,12 @@ class Metrics:
         self, strategy: str, status: int, seconds: float, samples: int, prompt: int, drawn: int
     ) -> None:
         """Count a request that has ended."""
-        self._requests.labels(strategy, str(status)).inc()
-        self._seconds.labels(strategy).observe(seconds)
+        self._ended(strategy, status).inc()
+        self._took(strategy).observe(seconds)
         if samples:
-            self._samples.labels(strategy).inc(samples)
-            self._tokens.labels("prompt").inc(prompt)
-            self._tokens.labels("completion").inc(drawn)
+            self._drawn(strategy).inc(samples)
+            self._prompt.inc(prompt)
+            self._completion.inc(drawn)
 
     def text(self) -> bytes:
         """Give what Prometheus reads."""

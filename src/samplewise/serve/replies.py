@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -197,7 +197,7 @@ class EventStream(Response):
         return status
 
 
-async def unless_gone(receive: Callable[[], Awaitable[Any]], work: Coroutine[Any, Any, T]) -> T:
+async def unless_gone(receive: Callable[[], Awaitable[Any]], work: Awaitable[T]) -> T:
     """Do some work, unless the client hangs up before it is done: then it is cancelled.
 
     Raises
@@ -205,18 +205,28 @@ async def unless_gone(receive: Callable[[], Awaitable[Any]], work: Coroutine[Any
     GoneError
         If the client has hung up.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_hung_up(receive))
+    here = asyncio.current_task()
+    assert here is not None
+    gone = False
+
+    def stop(watch: asyncio.Task[None]) -> None:
+        nonlocal gone
+        gone = not watch.cancelled()
+        if gone:
+            here.cancel()
+
+    watch = asyncio.create_task(_hung_up(receive))
+    watch.add_done_callback(stop)
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise GoneError
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        here.uncancel()
+        raise GoneError from None
     finally:
-        gone.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        watch.remove_done_callback(stop)
+        watch.cancel()
 
 
 async def _hung_up(receive: Callable[[], Awaitable[Any]]) -> None:
