@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 from typing import Any
 
 import openai
@@ -357,6 +358,19 @@ def test_who_hangs_up_ends_the_upstreams_work(asked: dict[str, Any], draws: int)
         line = f'samplewise_requests_total{{status="499",strategy="{strategy}"}}'
         assert served.metric(line) == 1
         assert served.metric("samplewise_requests_at_work") == 0
+
+
+def test_who_hangs_up_while_sending_is_let_go() -> None:
+    with serving() as served:
+        with socket.create_connection(("127.0.0.1", served.port)) as connection:
+            connection.sendall(
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+            )
+        while not served.metric('samplewise_requests_total{status="499",strategy="none"}'):
+            pass
+        assert served.metric("samplewise_requests_at_work") == 0
+        assert served.stub.seen == []
 
 
 def _sent(stub: StubServer) -> int:

@@ -56,7 +56,6 @@ class _Job(NamedTuple):
     model: Metered
     tokens: int | None
     """That may be drawn for each of its answers."""
-    seed: int | None
 
 
 class Chat:
@@ -163,7 +162,7 @@ class Chat:
         named = self._model if route.model == self.router.model else self._sibling(route.model)
         visit.model = Metered(named)
         share = None if tokens is None else tokens // asked.count
-        return _Job(asked, route, visit.model, share, asked.seed)
+        return _Job(asked, route, visit.model, share)
 
     async def _whole(self, job: _Job, visit: _Visit) -> bytes:
         if job.route.strategy is None:
@@ -252,16 +251,14 @@ def _requests(job: _Job) -> list[Request]:
     asked, most = job.asked, job.asked.most
     if job.tokens is not None:
         most = min(most or job.tokens, job.tokens)
-    request = Request(
-        asked.turns,
-        *_sampling(asked),
-        max_tokens=most,
-        stop=asked.stops,
-        log_probabilities=bool(asked.logprobs),
-    )
-    if job.seed is None:
-        return [request] * asked.count
-    return [request.with_seed((job.seed + place) % 2**63) for place in range(asked.count)]
+    turns, sampling, stops = asked.turns, _sampling(asked), asked.stops
+    seeds = [
+        None if asked.seed is None else (asked.seed + place) % 2**63 for place in range(asked.count)
+    ]
+    return [
+        Request(turns, *sampling, most, stops, seed, log_probabilities=bool(asked.logprobs))
+        for seed in seeds
+    ]
 
 
 def _sampling(asked: ChatRequest) -> tuple[float, float]:
