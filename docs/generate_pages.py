@@ -260,14 +260,15 @@ def write_answer_picture(cls: type[registry.Method], _: sw.Pool) -> None:
 
     figure = Figure(figsize=(10.4, 4.2), layout="constrained")
     tree, axes = figure.subplots(1, 2)
-    draw_tree(tree, answers_of(cls).answers[0])
+    draw_tree(tree, answers_of(cls).answers[2 * PROBLEMS // 3])
     for name, (tokens, right) in contest_of_strategies().items():
         mine = name == cls.name
         color = "#d9480f" if mine else "#868e96"
         axes.plot(tokens, right, "o", color=color, markersize=11 if mine else 7)
-        axes.annotate(
-            name, (tokens, right), (8, 4), textcoords="offset points", color=color, fontsize=9
-        )
+        if mine or name in ("single", "repeated"):
+            axes.annotate(
+                name, (tokens, right), (8, 4), textcoords="offset points", color=color, fontsize=9
+            )
     axes.set(xscale="log", xlabel="tokens drawn for a problem", ylabel="share answered right")
     axes.margins(x=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,7 +12,7 @@ import pytest
 from samplewise.errors import UsageError
 from samplewise.models import endpoint
 from samplewise.models.completion import Chunk, Completion, Request, make_model
-from samplewise.models.endpoint import EndpointModel
+from samplewise.models.endpoint import EndpointError, EndpointModel
 from samplewise.problems import Message
 from stub_server import Plan, StubServer
 
@@ -117,12 +117,14 @@ def test_log_probabilities() -> None:
     request = Request.ask("?", log_probabilities=True)
     [completion], server = complete(Plan(), request)
     assert completion.log_probabilities == (-0.25,) * 5
+    assert completion.token_texts == Plan().tokens
     assert server.seen[0].body["logprobs"] is True
     assert complete(Plan())[0][0].log_probabilities is None
     pieces, _ = streamed(Plan(usage=False), request)
     assert pieces[-1].completion
     assert pieces[-1].completion.log_probabilities == (-0.25,) * 5
     assert pieces[-1].completion.tokens == 5
+    assert pieces[-1].completion.token_texts == Plan().tokens
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
@@ -272,6 +274,36 @@ def test_a_server_that_is_not_there(waits: list[float]) -> None:
 def test_an_error_with_status_200_that_names_a_refusal() -> None:
     completion = complete(Plan(error="x"), retries=0)[0][0]
     assert (completion.finish, "500" in completion.error) == ("failed", True)
+
+
+@pytest.mark.parametrize("asked", [complete, streamed])
+def test_what_the_server_said_of_a_failure(asked: Any, waits: list[float]) -> None:
+    def failed(plan: Plan) -> Completion:
+        found = asked(plan, retries=1)[0][-1]
+        return found if isinstance(found, Completion) else found.completion
+
+    busy = failed(Plan(status=429, retry_after=7))
+    assert (busy.finish, busy.status, busy.retry_after) == ("failed", 429, 7)
+    assert failed(Plan(status=422)).status == 422
+    assert failed(Plan(fault="drop")).status == 0
+    with pytest.raises(EndpointError) as raised:
+        failed(Plan(status=403))
+    assert raised.value.status == 403
+
+
+def test_models_of_one_server_share_its_connections() -> None:
+    async def test(server: StubServer, model: EndpointModel) -> None:
+        other = model.sibling("other")
+        assert (other.name, model.name) == (
+            f"endpoint:other@{server.url}",
+            "endpoint:stub@" + server.url,
+        )
+        for one in (model, other, pickle.loads(pickle.dumps(other))):
+            await one.complete([ASK])
+        assert [seen.body["model"] for seen in server.seen] == ["stub", "other", "other"]
+        assert [seen.connection for seen in server.seen] == [0, 0, 1]
+
+    run(Plan(), test)
 
 
 # Several draws at once

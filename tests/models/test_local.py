@@ -76,6 +76,13 @@ def test_log_probabilities_are_those_of_the_text(llama):
         logits = llama.model(torch.tensor([prompt + drawn])).logits[0].log_softmax(-1)
     wanted = [logits[len(prompt) - 1 + i, token].item() for i, token in enumerate(drawn)]
     assert found.log_probabilities == pytest.approx(wanted, abs=1e-4)
+    assert found.token_texts == tuple(llama.tokenizer.decode([token]) for token in drawn)
+
+
+def test_a_prompt_that_is_too_long_is_the_askers_fault(llama):
+    request = Request.ask("word " * llama.positions)
+    [found] = run(llama, lambda model: model.complete([request]))
+    assert (found.finish, found.status) == ("failed", 400)
 
 
 def test_a_race_stops_within_the_step(llama):

@@ -470,6 +470,7 @@ def _read(content: str) -> Completion:
     import orjson
 
     known = orjson.loads(content)
-    if known["log_probabilities"] is not None:
-        known["log_probabilities"] = tuple(known["log_probabilities"])
+    for name in ("log_probabilities", "token_texts"):
+        if known.get(name) is not None:
+            known[name] = tuple(known[name])
     return Completion(**known)

@@ -29,6 +29,7 @@ from samplewise.cli.options import (
     Text,
     settings,
 )
+from samplewise.cli.serve import serve
 from samplewise.errors import SamplewiseError
 
 __all__ = ["app", "main"]
@@ -42,6 +43,7 @@ app = typer.Typer(
 
 app.add_typer(compare.app, name="compare")
 app.command()(answer)
+app.command()(serve)
 
 
 def main() -> None:

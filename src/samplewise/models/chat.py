@@ -108,6 +108,7 @@ def completions_of(
             error=_why(choice),
             seconds=seconds,
             counted=usage is not None and len(choices) == 1,
+            token_texts=_token_texts(choice) if requests[0].log_probabilities else None,
         )
         for place, (choice, (text, thinking)) in enumerate(zip(choices, messages, strict=True))
     ]
@@ -126,6 +127,7 @@ class Streamed:
         self._thoughts: list[str] = []
         self._told = 0
         self._log_probabilities: list[float] = []
+        self._token_texts: list[str] = []
         self._last: Mapping[str, Any] = {}
         self._usage: Mapping[str, Any] | None = None
 
@@ -161,6 +163,7 @@ class Streamed:
             choice = choices[0]
             text, thinking = _texts(choice.get("delta") or {})
             known = _log_probabilities(choice) or ()
+            self._token_texts += _token_texts(choice) or ()
         except (TypeError, AttributeError, KeyError, ValueError) as error:
             raise BrokenReplyError("streamed something that is no piece") from error
         if choice.get("finish_reason"):
@@ -197,6 +200,7 @@ class Streamed:
             error=error or _why(self._last),
             seconds=time.perf_counter() - self._begun,
             counted=usage is not None,
+            token_texts=tuple(self._token_texts) or None if wanted else None,
         )
 
 
@@ -232,6 +236,11 @@ def _texts(message: Mapping[str, Any]) -> tuple[str, str]:
 def _log_probabilities(choice: Mapping[str, Any]) -> tuple[float, ...] | None:
     content = (choice.get("logprobs") or {}).get("content")
     return tuple(float(token["logprob"]) for token in content) if content else None
+
+
+def _token_texts(choice: Mapping[str, Any]) -> tuple[str, ...] | None:
+    content = (choice.get("logprobs") or {}).get("content")
+    return tuple(str(token.get("token", "")) for token in content) if content else None
 
 
 def _finish(choice: Mapping[str, Any]) -> Finish:

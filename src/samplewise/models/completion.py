@@ -130,6 +130,13 @@ class Completion:
         From asking to the end.
     counted : bool
         Whether the token counts are the backend's; if not, they are estimates.
+    token_texts : tuple of str, optional
+        The text of each token drawn, where log-probabilities are.
+    status : int
+        The HTTP status it failed with, where a server said one; 400 where a model of this machine
+        cannot read the request; else 0.
+    retry_after : float
+        Seconds after which the server that said so wants to be asked again.
     """
 
     text: str
@@ -142,6 +149,9 @@ class Completion:
     error: str = ""
     seconds: float = 0.0
     counted: bool = True
+    token_texts: tuple[str, ...] | None = None
+    status: int = 0
+    retry_after: float = 0.0
 
     @property
     def finished(self) -> bool:

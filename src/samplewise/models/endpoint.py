@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -36,13 +37,29 @@ from samplewise.models.http import (
     read_key,
 )
 
-__all__ = ["EndpointModel"]
+__all__ = ["EndpointError", "EndpointModel"]
 
 T = TypeVar("T")
 
 _FIRST_WAIT = 0.5  # seconds at most before the second try; each later wait may be twice as long
 _GRACE = 1.0  # seconds for the end of a stream that is done, to use its connection again
 _sleep = asyncio.sleep  # tests put another in its place
+
+
+class EndpointError(UsageError):
+    """The server refuses the key, or has no such model or address: no request can mend that.
+
+    Parameters
+    ----------
+    message, mend : str
+        As `UsageError` takes them.
+    status : int
+        What the server said.
+    """
+
+    def __init__(self, message: str, *, mend: str, status: int) -> None:
+        super().__init__(message, mend=mend)
+        self.status = status
 
 
 class EndpointModel(Model):
@@ -118,6 +135,17 @@ class EndpointModel(Model):
         self._cap = "max_tokens"
         self._tells_usage = True
 
+    def sibling(self, model: str) -> EndpointModel:
+        """Give another model of the same server, over the same connections.
+
+        They are closed with this one.
+        """
+        other = object.__new__(EndpointModel)
+        vars(other).update(vars(self))
+        other.model, other.name = model, f"endpoint:{model}@{self.url}"
+        other._settings = self._settings | {"model": model}
+        return other
+
     def _check(self) -> None:
         for name in ("concurrency", "timeout", "draws_at_once"):
             if not getattr(self, name) > 0:
@@ -161,7 +189,7 @@ class EndpointModel(Model):
         """Complete one request piece by piece; closing the generator hangs up at once."""
         wire = await self._wire()
         streamed = Streamed(request)
-        response, error = None, ""
+        response, error, cause = None, "", None
         async with wire.places:
             guess = await wire.pace([request])
             try:
@@ -174,7 +202,7 @@ class EndpointModel(Model):
                         break
                 error = "" if streamed.finished else "the stream broke off"
             except (_GivenUpError, BrokenReplyError) as problem:
-                error = self._hide(str(problem))
+                error, cause = self._hide(str(problem)), problem
             except TimeoutError:
                 error = f"no end in {self.timeout:g} s"
             except wire.lost as problem:
@@ -182,7 +210,7 @@ class EndpointModel(Model):
             finally:
                 if response is not None:
                     response.close()  # one that was read to its end has let its connection go
-                completion = streamed.completion(error)
+                completion = _told(streamed.completion(error), cause)
                 wire.settle(guess, [completion])
         yield Chunk(completion=completion)
 
@@ -257,7 +285,7 @@ class EndpointModel(Model):
                     raise
                 seconds = time.perf_counter() - begun
                 failed = Completion("", "failed", error=self._hide(str(error)), seconds=seconds)
-                drawn = [failed] * len(requests)
+                drawn = [_told(failed, error)] * len(requests)
             finally:
                 wire.settle(guess, drawn)
         return drawn
@@ -296,16 +324,16 @@ class EndpointModel(Model):
 
     async def _persist(self, wire: _Wire, once: Callable[[], Awaitable[T]]) -> T:
         """Try until it works, or the tries are spent."""
-        trouble = ""
+        trouble, status, asked = "", 0, 0.0
         for attempt in range(self.retries + 1):
-            asked = 0.0
+            status, asked = 0, 0.0
             await wire.pace_request()
             try:
                 return await once()
             except wire.unusable:
                 raise UsageError(f"{self._address} is no address") from None
             except _PassingError as error:
-                trouble, asked = str(error), error.wait
+                trouble, status, asked = str(error), error.status, error.wait
             except BrokenReplyError as error:
                 trouble = str(error)
             except TimeoutError:
@@ -315,7 +343,8 @@ class EndpointModel(Model):
             if attempt < self.retries:
                 wait = asked + jitter(0, _FIRST_WAIT * 2**attempt)
                 await _sleep(min(wait, LONGEST_WAIT))
-        raise _GivenUpError(f"failed {self.retries + 1} times; the last time: {trouble}")
+        text = f"failed {self.retries + 1} times; the last time: {trouble}"
+        raise _GivenUpError(text, status, asked)
 
     async def _read(
         self, begun: float, wire: _Wire, data: bytes, requests: Sequence[Request]
@@ -353,14 +382,16 @@ class EndpointModel(Model):
     def _trouble(self, status: int, headers: Any, content: bytes) -> Exception:
         """Say what a reply that is no completion means."""
         if status in (401, 403):
-            return UsageError(
+            return EndpointError(
                 f"{self._address} refused the key (status {status})",
                 mend=f"set the environment variable {self.key_variable} to a valid key",
+                status=status,
             )
         if status == 404 or 300 <= status < 400:
-            return UsageError(
+            return EndpointError(
                 f"{self._address} is not there, or has no model {self.model!r} (status {status})",
                 mend="check the address, which mostly ends in /v1, and the model's name",
+                status=status,
             )
         # Of other texts than a message we cannot say whether they hold the key in some disguise.
         with contextlib.suppress(BrokenReplyError):
@@ -368,8 +399,8 @@ class EndpointModel(Model):
         said = error_text(content)
         text = f"status {status}: {said}" if said else f"status {status}"
         if is_passing(status):
-            return _PassingError(text, asked_wait(headers.get("Retry-After", "")))
-        return _RefusedError(text)
+            return _PassingError(text, status, asked_wait(headers.get("Retry-After", "")))
+        return _RefusedError(text, status)
 
     def _hide(self, text: str) -> str:
         """Take the key out of a text that a server may have written."""
@@ -439,17 +470,28 @@ class _Pace:
 class _PassingError(Exception):
     """What may go away by itself."""
 
-    def __init__(self, text: str, wait: float) -> None:
+    def __init__(self, text: str, status: int, wait: float) -> None:
         super().__init__(text)
-        self.wait = wait
+        self.status, self.wait = status, wait
 
 
 class _GivenUpError(Exception):
     """There will be no completion."""
 
+    def __init__(self, text: str, status: int, wait: float = 0.0) -> None:
+        super().__init__(text)
+        self.status, self.wait = status, wait
+
 
 class _RefusedError(_GivenUpError):
     """The server will not answer such a request, however often it is asked."""
+
+
+def _told(completion: Completion, cause: Exception | None) -> Completion:
+    """Add what the server said of why there is no completion."""
+    if not isinstance(cause, _GivenUpError):
+        return completion
+    return dataclasses.replace(completion, status=cause.status, retry_after=cause.wait)
 
 
 async def _read_end(response: Any) -> None:

@@ -262,7 +262,7 @@ class _Draw:
         self._show(text[self.shown : safe] if safe > self.shown else "")
         self.shown = max(self.shown, safe)
 
-    def end(self, finish: Finish, error: str = "") -> None:
+    def end(self, finish: Finish, error: str = "", status: int = 0) -> None:
         """Say that it has ended, once."""
         if self.ended:
             return
@@ -279,6 +279,10 @@ class _Draw:
             else None,
             error=error,
             seconds=time.perf_counter() - self._begun,
+            status=status,
+            token_texts=tuple(self._lm.tokenizer.decode([token]) for token in self.drawn)
+            if self.request.log_probabilities
+            else None,
         )
         if finish != "cancelled":
             self.together.ended.append(completion)
@@ -382,7 +386,8 @@ class _Batch:
 
     def _refused(self, draw: _Draw) -> bool:
         if draw.most < 1:
-            draw.end("failed", f"the prompt has {len(draw.prompt)} tokens, more than it can read")
+            text = f"the prompt has {len(draw.prompt)} tokens, more than it can read"
+            draw.end("failed", text, 400)
         return draw.ended or draw.together.over
 
     def _read(self, prompt: list[int]) -> tuple[list[Keep], torch.Tensor]:
