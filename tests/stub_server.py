@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import email.utils
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -282,6 +283,29 @@ def _usage(plan: Plan, seen: Seen) -> dict[str, Any]:
     if plan.reasoning_tokens:
         usage["completion_tokens_details"] = {"reasoning_tokens": len(plan.thinking)}
     return usage
+
+
+class Served:
+    """A stub server in a thread of its own, beside a run that blocks."""
+
+    def __init__(self, plan: Plan | Callable[[int, dict[str, Any]], Plan]) -> None:
+        self._plan, self._ready = plan, threading.Event()
+
+    def __enter__(self) -> StubServer:
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread.start()
+        self._ready.wait(30)
+        return self.server
+
+    def __exit__(self, *error: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(30)
+
+    async def _serve(self) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        async with StubServer(self._plan) as self.server:
+            self._ready.set()
+            await self._end.wait()
 
 
 async def _serve(plan: Plan) -> None:

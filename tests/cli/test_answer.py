@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from stub_server import Plan, Served
+
 COMMAND = [sys.executable, "-m", "samplewise"]
 
 
@@ -29,25 +31,39 @@ def problems(tmp_path):
     return path
 
 
-def test_answer_rerun_export_and_compare_with_the_built_in_model(problems, tmp_path):
-    out = tmp_path / "run"
-    options = ["--strategy", "repeated", "--samples", "3", "--max-tokens", "24", "--rng", "5"]
-    done = run("answer", problems, *options, "--out", out)
-    assert "repeated answered" in done.stdout
-    assert "6 completions" in done.stdout
+def test_the_built_in_model_answers(problems, tmp_path):
+    done = run("answer", problems, "--max-tokens", "8", "--out", tmp_path / "run")
+    assert "single answered" in done.stdout
+    assert "2 completions" in done.stdout
     assert done.stderr == ""
-    answers = lines(out / "answers.jsonl")
-    assert [len(one["samples"]) for one in answers] == [3, 3]
-    again = run("rerun", out, "--out", tmp_path / "again", "--json")
-    assert json.loads(again.stdout)["command"] == "answer"
-    assert lines(tmp_path / "again" / "answers.jsonl") == answers
-    run("export", out, "--out", tmp_path / "samples.jsonl")
-    for one, row in zip(answers, lines(tmp_path / "samples.jsonl"), strict=True):
-        assert row["samples"] == [sample["text"] for sample in one["samples"]]
-        assert row["is_corrects"] == [sample["correct"] for sample in one["samples"]]
-        assert (row["question"], row["gt_answer"]) == (one["question"], one["gold"])
-    duel = ["--strategies", "ffs:samples=2", "--tokens", "60", "--max-tokens", "20"]
-    done = run("compare", "answer", problems, *duel, "--out", tmp_path / "duel")
+    assert [len(one["samples"]) for one in lines(tmp_path / "run" / "answers.jsonl")] == [1, 1]
+
+
+def said(number, body):
+    return Plan(tokens=("The answer", " is", f" {4 + body['seed'] % 2}"))
+
+
+def test_answer_rerun_export_and_compare(problems, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    out = tmp_path / "run"
+    with Served(said) as server:
+        model = ["--model", f"endpoint:stub@{server.url}", "--verify", "regex:(\\d+)"]
+        options = ["--strategy", "repeated", "--samples", "3", "--rng", "5"]
+        done = run("answer", problems, *model, *options, "--out", out)
+        assert "repeated answered" in done.stdout
+        assert "6 completions" in done.stdout
+        answers = lines(out / "answers.jsonl")
+        assert [len(one["samples"]) for one in answers] == [3, 3]
+        again = run("rerun", out, "--out", tmp_path / "again", "--json")
+        assert json.loads(again.stdout)["command"] == "answer"
+        assert lines(tmp_path / "again" / "answers.jsonl") == answers
+        run("export", out, "--out", tmp_path / "samples.jsonl")
+        for one, row in zip(answers, lines(tmp_path / "samples.jsonl"), strict=True):
+            assert row["samples"] == [sample["text"] for sample in one["samples"]]
+            assert row["is_corrects"] == [sample["correct"] for sample in one["samples"]]
+            assert (row["question"], row["gt_answer"]) == (one["question"], one["gold"])
+        duel = ["--strategies", "ffs:samples=2", "--tokens", "60", "--max-tokens", "20"]
+        done = run("compare", "answer", problems, *model, *duel, "--out", tmp_path / "duel")
     assert "equal-tokens vote" in done.stdout
     assert "ffs:samples=2" in done.stdout
     report = json.loads((tmp_path / "duel" / "report.json").read_text())
@@ -70,7 +86,8 @@ def test_answer_rerun_export_and_compare_with_the_built_in_model(problems, tmp_p
     ],
 )
 def test_a_request_that_makes_no_sense(problems, tmp_path, arguments, code, message):
-    done = run("answer", problems, *arguments, "--out", tmp_path / "run", code=code)
+    nowhere = ["--model", "endpoint:stub@http://127.0.0.1:9/v1"]
+    done = run("answer", problems, *nowhere, *arguments, "--out", tmp_path / "run", code=code)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 

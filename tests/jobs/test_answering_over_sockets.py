@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -15,7 +14,7 @@ from samplewise.jobs import AnswerJob, run_answer
 from samplewise.ledger import Ledger
 from samplewise.models import endpoint
 from samplewise.models.endpoint import EndpointModel
-from stub_server import Plan, StubServer
+from stub_server import Plan, Served
 
 GOOD = Plan(tokens=("The answer", " is", " 5"))
 FAULTS = {
@@ -29,29 +28,6 @@ FAULTS = {
     "down": Plan(status=503, error="out of order"),
     "refuses": Plan(status=400, error="no such thing"),
 }
-
-
-class Served:
-    """A stub server in a thread of its own, beside a run that blocks."""
-
-    def __init__(self, plan):
-        self._plan, self._ready = plan, threading.Event()
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-        self._thread.start()
-        self._ready.wait(30)
-        return self.server
-
-    def __exit__(self, *error):
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(30)
-
-    async def _serve(self):
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        async with StubServer(self._plan) as self.server:
-            self._ready.set()
-            await self._end.wait()
 
 
 @pytest.fixture(autouse=True)

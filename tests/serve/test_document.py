@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hypothesis
 import schemathesis
+import schemathesis.specs.openapi.schemas  # now: read late, after much else, CPython 3.11 chokes
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,

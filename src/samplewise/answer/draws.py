@@ -25,7 +25,7 @@ from samplewise.ledger import Ledger
 from samplewise.models.completion import Completion, Enough, Model, Price, Request
 from samplewise.problems import Message, Problem
 
-__all__ = ["Draws", "Meter", "Origin", "Sampling"]
+__all__ = ["Draws", "Meter", "Origin", "Sampling", "check_budget"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Meter:
         self._writer = _Writer(ledger) if ledger else None
         self._paid: dict[str, tuple[str, Completion]] = {}
         self._failed: set[str] = set()
-        self._priced()
+        check_budget(budget, price, self.sampling.max_tokens)
         for key, request, content in ledger.completions() if ledger else ():
             if content is None or (name and not key.startswith(f"{name}/")):
                 continue
@@ -137,26 +137,6 @@ class Meter:
         """Write what is left to write."""
         if self._writer:
             await asyncio.to_thread(self._writer.close)
-
-    def _priced(self) -> None:
-        if self.budget is None:
-            return
-        unit = self.budget.unit
-        if unit not in ("rows", "tokens", "dollars", "seconds"):
-            raise UsageError(
-                f"a completion cannot be priced in {unit}",
-                mend="give the budget in samples, tokens, dollars or seconds",
-            )
-        if unit == "dollars" and self.price is None:
-            raise UsageError(
-                "a budget in dollars needs the price of a token",
-                mend="give --price PROMPT,COMPLETION in dollars a million tokens",
-            )
-        if unit in ("tokens", "dollars") and self.sampling.max_tokens is None:
-            raise UsageError(
-                f"a budget in {unit} needs to know what one completion can cost",
-                mend="give --max-tokens",
-            )
 
     def _cost(self, completion: Completion) -> float:
         """Give what a completion cost in the budget's unit."""
@@ -181,6 +161,34 @@ class Meter:
             return None
         self._held += cost
         return cost
+
+
+def check_budget(budget: Budget | None, price: Price | None, max_tokens: int | None) -> None:
+    """Refuse a budget in which a completion cannot be priced.
+
+    Raises
+    ------
+    UsageError
+        If its unit is none of completions, or the price or the most tokens are missing.
+    """
+    if budget is None:
+        return
+    unit = budget.unit
+    if unit not in ("rows", "tokens", "dollars", "seconds"):
+        raise UsageError(
+            f"a completion cannot be priced in {unit}",
+            mend="give the budget in samples, tokens, dollars or seconds",
+        )
+    if unit == "dollars" and price is None:
+        raise UsageError(
+            "a budget in dollars needs the price of a token",
+            mend="give --price PROMPT,COMPLETION in dollars a million tokens",
+        )
+    if unit in ("tokens", "dollars") and max_tokens is None:
+        raise UsageError(
+            f"a budget in {unit} needs to know what one completion can cost",
+            mend="give --max-tokens",
+        )
 
 
 class Draws:

@@ -29,7 +29,7 @@ from samplewise.progress import Progress, Silent
 from samplewise.report import render, summarise_strategies
 from samplewise.rng import generator
 from samplewise.runs import RunFolder
-from samplewise.verify import make_verifier
+from samplewise.verify import check_verifier, make_verifier
 
 __all__ = ["AnswersJob", "run_compare_answers"]
 
@@ -93,6 +93,8 @@ def run_compare_answers(
             "strategies are compared at equal tokens",
             mend="give --tokens N: what each may draw for a problem",
         )
+    for spec in filter(None, (job.verify, job.accept)):
+        check_verifier(spec)  # before a model is loaded
     strategies = _with_baselines(job)
     with RunFolder(out, "compare answer", dataclasses.asdict(job), resume=resume) as folder:
         if folder.finished:

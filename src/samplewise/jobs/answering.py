@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from samplewise import registry
 from samplewise.answer.base import Answers, Prompted, Strategy, solve_all
-from samplewise.answer.draws import Meter, Sampling
+from samplewise.answer.draws import Meter, Sampling, check_budget
 from samplewise.answer.problems import read_problems
 from samplewise.budget import Budget
 from samplewise.errors import BudgetError, UsageError
@@ -23,7 +23,7 @@ from samplewise.progress import Progress, Silent
 from samplewise.report import render, summarise_answers
 from samplewise.rng import generator
 from samplewise.runs import RunFolder
-from samplewise.verify import Verifier, make_verifier
+from samplewise.verify import Verifier, check_verifier, make_verifier
 
 __all__ = ["AnswerJob", "make_strategy", "read_price", "run_answer"]
 
@@ -124,6 +124,9 @@ def run_answer(
     progress = progress or Silent()
     generator(job.rng)
     _check_value(job)
+    check_budget(_budget(job), read_price(job.price), job.max_tokens)
+    for spec in filter(None, (job.verify, job.accept)):
+        check_verifier(spec)  # before a model is loaded
     strategy = make_strategy(job.strategy, job.knobs)
     problems, pool = read_problems(
         job.problems,
@@ -206,6 +209,10 @@ def read_price(text: str | None) -> Price | None:
     return Price(prompt, completion)
 
 
+def _budget(job: AnswerJob) -> Budget | None:
+    return None if job.budget is None else Budget.parse(job.budget)
+
+
 def _check_value(job: AnswerJob) -> None:
     if job.value is None:
         return
@@ -255,7 +262,7 @@ async def _draw(
         tools.model,
         job.sampling,
         ledger=folder.ledger,
-        budget=None if job.budget is None else Budget.parse(job.budget),
+        budget=_budget(job),
         price=read_price(job.price),
         seed=job.rng,
     )

@@ -12,7 +12,7 @@ from samplewise.verify.base import Verdict, Verifier
 if TYPE_CHECKING:
     from samplewise.models.completion import Model
 
-__all__ = ["VERIFIERS", "Verdict", "Verifier", "make_verifier"]
+__all__ = ["VERIFIERS", "Verdict", "Verifier", "check_verifier", "make_verifier"]
 
 VERIFIERS = {
     "math": "the answer equals the right one as mathematics",
@@ -57,6 +57,20 @@ def make_verifier(spec: str, *, model: Model | None = None) -> Verifier:
     samplewise.errors.UsageError: no verifier 'maths'
       mend: choose one of math, exact, regex:PATTERN, ...
     """
+    name, argument = check_verifier(spec)
+    if name == "judge":
+        return _judge(argument, model)
+    return _MAKERS[name](argument)
+
+
+def check_verifier(spec: str) -> tuple[str, str]:
+    """Read the name of a verifier, and what follows it.
+
+    Raises
+    ------
+    UsageError
+        If there is no such verifier, what it needs is missing, or it takes no argument.
+    """
     name, colon, argument = spec.partition(":")
     written = {re.split(r"\W", one)[0]: one for one in VERIFIERS}
     if name not in written:
@@ -64,9 +78,7 @@ def make_verifier(spec: str, *, model: Model | None = None) -> Verifier:
     optional = "[" in written[name]
     if (colon and not argument) or (not optional and bool(argument) != (":" in written[name])):
         raise UsageError(f"no verifier {spec!r}", mend=f"write {written[name]}")
-    if name == "judge":
-        return _judge(argument, model)
-    return _MAKERS[name](argument)
+    return name, argument
 
 
 def _judge(named: str, model: Model | None) -> Verifier:
