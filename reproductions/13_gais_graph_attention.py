@@ -256,8 +256,8 @@ def judge(found: Mapping[str, Found]) -> tuple[bool, str]:
 def exponents(quick: bool) -> dict[str, dict[str, Value]]:
     """Fit time ~ rows^p for the graph alone, at fixed batch size and rounds."""
     sizes = {
-        "dmb": [1_000, 2_000, 4_000] if quick else [1_000, 2_000, 4_000, 8_000, 16_000],
-        "full": [256, 512, 1_024, 2_048],
+        "dmb": [500, 1_000, 2_000] if quick else [1_000, 2_000, 4_000, 8_000, 16_000],
+        "full": [256, 512, 1_024] if quick else [256, 512, 1_024, 2_048],
     }
     found: dict[str, dict[str, Value]] = {}
     for graph, rows in sizes.items():

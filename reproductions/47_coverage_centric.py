@@ -126,7 +126,7 @@ def experiment(noise: float, pruned: float, seeds: int, quick: bool) -> Found:
         labels = np.where(
             rng.random(len(train)) < noise, rng.integers(10, size=len(train)), y[train]
         )
-        pools = scored(X[train], labels, seed)
+        pools = scored(X[train], labels, seed, 12 if quick else EPOCHS)
         n = round((1 - pruned) * len(train))
         for name, (method, score, knobs) in METHODS.items():
             rows = sw.select(pools[score], n, method, rng=seed, **knobs).indices
@@ -143,12 +143,12 @@ def experiment(noise: float, pruned: float, seeds: int, quick: bool) -> Found:
     return found
 
 
-def scored(X: Array, labels: Array, seed: int) -> dict[str, sw.Pool]:
+def scored(X: Array, labels: Array, seed: int, epochs: int) -> dict[str, sw.Pool]:
     """Train once on all rows, and score them in every way by the record of it."""
     pool = sw.Pool.from_arrays(X, y=labels)
     names = {score for _, score, _ in METHODS.values()}
     with tempfile.TemporaryDirectory() as folder:
-        record = record_dynamics(X, labels, epochs=EPOCHS, batch_size=64, rng=seed)
+        record = record_dynamics(X, labels, epochs=epochs, batch_size=64, rng=seed)
         path = record.save(Path(folder) / "dynamics.npz")
         return {name: sw.score(pool, name, dynamics=str(path)) for name in sorted(names)}
 
