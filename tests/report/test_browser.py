@@ -40,9 +40,8 @@ def browser():
         found.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_report_opens_cleanly(browser, run_folder, tmp_path, scheme):
-    url = render(run_folder).as_uri()
+def watched(browser, url, scheme):
+    """Open a page, and keep what it complains of and what it asks for."""
     page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
     errors, requests = [], []
     page.on("console", lambda message: errors.append(f"{message.type}: {message.text}"))
@@ -50,6 +49,21 @@ def test_the_report_opens_cleanly(browser, run_folder, tmp_path, scheme):
     page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(url)
+    return page, errors, requests
+
+
+def close_narrow(page):
+    """Make a page narrow: it does not scroll sideways."""
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_opens_cleanly(browser, run_folder, tmp_path, scheme):
+    url = render(run_folder).as_uri()
+    page, errors, requests = watched(browser, url, scheme)
     for figure, mark in (("map", ".scatterlayer .point"), ("scores", ".bars"), ("rounds", ".bars")):
         page.wait_for_selector(f"[data-figure={figure}] svg.main-svg {mark}", state="attached")
         assert page.locator(f"[data-figure={figure}] svg.main-svg").first.is_visible()
@@ -83,13 +97,7 @@ def test_a_narrow_screen_does_not_scroll_sideways(browser, run_folder):
 def test_the_report_on_methods_opens_cleanly(browser, tmp_path, scheme):
     means = {f"good {HOSTILE}": 0.9, "fair": 0.7, "poor": 0.3, "random": 0.5}
     url = render(write_contest(tmp_path / "run", report_of(means, most=8))).as_uri()
-    page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
-    errors, requests = [], []
-    page.on("console", lambda message: errors.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(url)
+    page, errors, requests = watched(browser, url, scheme)
     page.wait_for_selector("#picture svg.main-svg .scatterlayer .point", state="attached")
     assert page.locator("#picture .errorbars path.xerror").count() == 4
     bar = page.locator("#picture .errorbars path.xerror").first
@@ -99,23 +107,14 @@ def test_the_report_on_methods_opens_cleanly(browser, tmp_path, scheme):
     page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
     assert errors == []
     assert requests == [url]
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.close()
+    close_narrow(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_report_on_answers_opens_cleanly(browser, tmp_path, scheme):
     rows = drawn(40, 32, text=f"It is plain {HOSTILE} that it is")
     url = render(write_answers(tmp_path / "run", report_on(rows, price=(1, 2), value=1))).as_uri()
-    page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
-    errors, requests = [], []
-    page.on("console", lambda message: errors.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(url)
+    page, errors, requests = watched(browser, url, scheme)
     page.wait_for_selector("#coverage svg.main-svg .scatterlayer .js-line", state="attached")
     assert page.locator("#coverage svg.main-svg").first.is_visible()
     for table in ("law", "run"):
@@ -132,10 +131,7 @@ def test_the_report_on_answers_opens_cleanly(browser, tmp_path, scheme):
     page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
     assert errors == []
     assert requests == [url]
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.close()
+    close_narrow(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -162,13 +158,7 @@ def test_the_report_on_strategies_opens_cleanly(browser, tmp_path, scheme):
     asked = {"model": HOSTILE, "verifier": "math", "limit": 400, "alpha": 0.05, "rng": 0}
     report = summarise_strategies(table, found, rival="vote", verdict=HOSTILE, asked=asked)
     url = render(write_answers(tmp_path / "run", report)).as_uri()
-    page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
-    errors, requests = [], []
-    page.on("console", lambda message: errors.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(url)
+    page, errors, requests = watched(browser, url, scheme)
     page.wait_for_selector("#picture svg.main-svg .scatterlayer .point", state="attached")
     assert page.locator("#picture .errorbars path.xerror").count() == 3
     assert page.locator("#strategies tbody tr").count() == 3
@@ -181,7 +171,4 @@ def test_the_report_on_strategies_opens_cleanly(browser, tmp_path, scheme):
     page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
     assert errors == []
     assert requests == [url]
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.close()
+    close_narrow(page)
