@@ -57,8 +57,8 @@ COINS: Mapping[str, tuple[float, float, tuple[str, str, str]]] = {  # up, down, 
 TESTS = ("uniformity", "independence", "recency")
 LENGTH = 500
 TEMPERATURES = (0.2, 0.7, 1.0, 1.5)
-ONE_SHOT = 1000
-CALLS, ANSWERS = 40, 50
+ONE_SHOT = 200
+CALLS, ANSWERS = 8, 50
 PROMPTS = {"plain": False, "random": True}
 
 
