@@ -120,7 +120,7 @@ def wilson(share: float, count: int) -> tuple[float, float, float]:
 
 def run(quick: bool) -> Result:
     """Train on each number of rules, and ask for rules that were not seen."""
-    total, steps, tests = (2_000, 6, 10) if quick else (40_000, 2_500, 500)
+    total, steps, tests = (4_000, 6, 10) if quick else (40_000, 2_500, 500)
     how = {"length": SIDE, "alphabet": ALPHABET, "new_strings": False}
     ours: dict[str, dict[str, Any]] = {}
     seen: dict[int, float] = {}
