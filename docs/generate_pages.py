@@ -26,7 +26,7 @@ mpl.use("Agg")
 RESULTS = Path("reproductions/results")
 CONTESTS = Path("benchmarks/results")
 BUDGET = 40
-PROBLEMS = 60
+PROBLEMS = 24
 NEEDS = {
     "embeddings": "vectors",
     "score": "a score for every row",
