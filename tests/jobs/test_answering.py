@@ -115,6 +115,7 @@ def test_strategies_are_compared_at_equal_tokens(problems, tmp_path):
     assert vote["tokens"] > 30
     assert "vote at equal tokens" in record["verdict"]
     assert len(lines(tmp_path / "duel" / "answers-single.jsonl")) == 12
+    assert record["rejected"] == len(lines(tmp_path / "duel" / "rejected.jsonl")) == 1
     report = json.loads((tmp_path / "duel" / "report.json").read_text())
     for place, row in enumerate(report["strategies"]):
         low, high = row["interval"]

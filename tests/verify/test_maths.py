@@ -11,8 +11,6 @@ from samplewise.errors import InputError
 from samplewise.problems import Problem
 from samplewise.verify.maths import Maths, find_answer, number, right_answer
 
-pytest.importorskip("math_verify")
-
 
 @pytest.fixture(scope="module")
 def maths():

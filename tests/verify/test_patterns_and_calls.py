@@ -9,8 +9,9 @@ import math
 import pytest
 
 from samplewise.errors import InputError, UsageError
-from samplewise.models.completion import Completion, Model
+from samplewise.models.completion import Completion
 from samplewise.problems import Problem
+from samplewise.testing import ScriptedModel
 from samplewise.verify import VERIFIERS, Verdict, make_verifier
 from samplewise.verify.calls import Judge
 
@@ -121,21 +122,6 @@ def test_call(tmp_path):
         make_verifier("call:nowhere.py:f")
 
 
-class Replies(Model):
-    name = "replies"
-
-    def __init__(self, replies):
-        self.replies, self.asked = replies, []
-
-    async def complete(self, requests):
-        self.asked += requests
-        return self.replies[: len(requests)]
-
-    async def stream(self, request):
-        raise NotImplementedError
-        yield
-
-
 def test_judge():
     replies = [
         Completion("Yes", log_probabilities=(math.log(0.8), -1.0)),
@@ -144,7 +130,7 @@ def test_judge():
         Completion("perhaps"),
         Completion("", "failed", error="down"),
     ]
-    model = Replies(replies)
+    model = ScriptedModel(lambda request, number: replies[number])
     problem = Problem.ask("Why {answer}?", answer="so")
     found = verdicts(make_verifier("judge", model=model), problem, *["{reference} yes"] * 5)
     assert [verdict.correct for verdict in found] == [True, False, True, False, False]
@@ -161,8 +147,9 @@ def test_judge():
 
 
 def test_reward(tmp_path):
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    import torch
+    import transformers
+
     from tiny_models import save_tokenizer
 
     words = save_tokenizer(tmp_path)

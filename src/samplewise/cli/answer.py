@@ -8,17 +8,33 @@ from typing import Annotated, Any
 
 import typer
 
-from samplewise.cli.options import Json, Out, Resume, Strict, settings
+from samplewise.cli.options import (
+    Accept,
+    Gold,
+    Json,
+    MaxTokens,
+    ModelName,
+    Out,
+    Problems,
+    Question,
+    Resume,
+    Seed,
+    Strict,
+    System,
+    Temperature,
+    Template,
+    TopP,
+    Verify,
+    settings,
+)
 
 __all__ = ["answer", "tell_answers"]
 
 
 def answer(
-    problems: Annotated[str, typer.Argument(help="File or folder of problems.")],
+    problems: Problems,
     out: Out,
-    model: Annotated[
-        str, typer.Option(help="builtin, a folder of weights, or endpoint:NAME@URL.")
-    ] = "builtin",
+    model: ModelName = "builtin",
     strategy: Annotated[
         str, typer.Option(help="Its name (samplewise methods --room answer).")
     ] = "single",
@@ -28,13 +44,8 @@ def answer(
     knobs: Annotated[
         list[str] | None, typer.Option("--set", help="A knob of the strategy: NAME=VALUE.")
     ] = None,
-    verify: Annotated[
-        str,
-        typer.Option(help="What says whether an answer is right: math, exact, choice, python, ..."),
-    ] = "math",
-    accept: Annotated[
-        str | None, typer.Option(help="What the strategy may ask meanwhile; the same by default.")
-    ] = None,
+    verify: Verify = "math",
+    accept: Accept = None,
     budget: Annotated[
         str | None, typer.Option(help="'200 samples', '1M tokens', '$5' or '10 min'.")
     ] = None,
@@ -47,21 +58,15 @@ def answer(
             metavar="DOLLARS", help="What a solved problem is worth: says how many samples pay."
         ),
     ] = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.6,
-    top_p: Annotated[float, typer.Option(help="Probability of the tokens drawn from.")] = 0.95,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="The most tokens of a completion; the model's by default.")
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option(help="What the model is told before every problem.")
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="What it is asked, with {question} in it.")
-    ] = None,
-    question: Annotated[str | None, typer.Option(help="Field of the question.")] = None,
-    gold: Annotated[str | None, typer.Option(help="Field of the right answer.")] = None,
+    temperature: Temperature = 0.6,
+    top_p: TopP = 0.95,
+    max_tokens: MaxTokens = None,
+    system: System = None,
+    template: Template = None,
+    question: Question = None,
+    gold: Gold = None,
     limit: Annotated[int | None, typer.Option(help="Tokens that a problem may draw.")] = None,
-    rng: Annotated[int, typer.Option(help="The seed.")] = 0,
+    rng: Seed = 0,
     resume: Resume = False,
     strict: Strict = False,
     as_json: Json = False,

@@ -10,21 +10,33 @@ from typing import Annotated, Any
 import typer
 
 from samplewise.cli.options import (
+    Accept,
     Cache,
     Embed,
     EmbedUrl,
+    Gold,
     Json,
     Label,
+    MaxTokens,
+    ModelName,
     Out,
     PoolFile,
+    Problems,
+    Question,
     Resume,
     Score,
     ScoreKnobs,
+    Seed,
     Source,
     Strict,
+    System,
     Tags,
     Target,
+    Temperature,
+    Template,
     Text,
+    TopP,
+    Verify,
     settings,
 )
 
@@ -134,33 +146,23 @@ def select(
 
 @app.command()
 def answer(
-    problems: Annotated[str, typer.Argument(help="File or folder of problems.")],
+    problems: Problems,
     out: Out,
     strategies: Annotated[
         str, typer.Option(help="Comma-separated: NAME or NAME:KNOB=VALUE. Baselines are added.")
     ],
     tokens: Annotated[int, typer.Option(help="Tokens each may draw for a problem.")],
-    model: Annotated[
-        str, typer.Option(help="builtin, a folder of weights, or endpoint:NAME@URL.")
-    ] = "builtin",
-    verify: Annotated[
-        str, typer.Option(help="What says whether an answer is right: math, exact, python, ...")
-    ] = "math",
-    accept: Annotated[
-        str | None, typer.Option(help="What strategies may ask meanwhile; the same by default.")
-    ] = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.6,
-    top_p: Annotated[float, typer.Option(help="Probability of the tokens drawn from.")] = 0.95,
-    max_tokens: Annotated[int | None, typer.Option(help="The most tokens of a completion.")] = None,
-    system: Annotated[
-        str | None, typer.Option(help="What the model is told before every problem.")
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="What it is asked, with {question} in it.")
-    ] = None,
-    question: Annotated[str | None, typer.Option(help="Field of the question.")] = None,
-    gold: Annotated[str | None, typer.Option(help="Field of the right answer.")] = None,
-    rng: Annotated[int, typer.Option(help="The seed.")] = 0,
+    model: ModelName = "builtin",
+    verify: Verify = "math",
+    accept: Accept = None,
+    temperature: Temperature = 0.6,
+    top_p: TopP = 0.95,
+    max_tokens: MaxTokens = None,
+    system: System = None,
+    template: Template = None,
+    question: Question = None,
+    gold: Gold = None,
+    rng: Seed = 0,
     resume: Resume = False,
     strict: Strict = False,
     as_json: Json = False,

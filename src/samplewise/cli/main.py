@@ -22,6 +22,7 @@ from samplewise.cli.options import (
     Resume,
     Score,
     ScoreKnobs,
+    Seed,
     Source,
     Strict,
     Tags,
@@ -84,7 +85,7 @@ def select(
     knobs: Annotated[
         list[str] | None, typer.Option("--set", help="A knob of the method: NAME=VALUE.")
     ] = None,
-    rng: Annotated[int, typer.Option(help="The seed.")] = 0,
+    rng: Seed = 0,
     text: Text = None,
     label: Label = None,
     source: Source = None,

@@ -11,21 +11,33 @@ import typer
 from samplewise.errors import UsageError
 
 __all__ = [
+    "Accept",
     "Cache",
     "Embed",
     "EmbedUrl",
+    "Gold",
     "Json",
     "Label",
+    "MaxTokens",
+    "ModelName",
     "Out",
     "PoolFile",
+    "Problems",
+    "Question",
     "Resume",
     "Score",
     "ScoreKnobs",
+    "Seed",
     "Source",
     "Strict",
+    "System",
     "Tags",
     "Target",
+    "Temperature",
+    "Template",
     "Text",
+    "TopP",
+    "Verify",
     "settings",
 ]
 
@@ -59,6 +71,28 @@ Resume = Annotated[bool, typer.Option("--resume", help="Take up a stopped run.")
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first row that cannot be read.")
 ]
+
+Problems = Annotated[str, typer.Argument(help="File or folder of problems.")]
+ModelName = Annotated[
+    str, typer.Option("--model", help="builtin, a folder of weights, or endpoint:NAME@URL.")
+]
+Verify = Annotated[
+    str,
+    typer.Option(help="What says whether an answer is right: math, exact, choice, python, ..."),
+]
+Accept = Annotated[
+    str | None, typer.Option(help="What a strategy may ask meanwhile; the same by default.")
+]
+Temperature = Annotated[float, typer.Option(help="0 takes the likeliest token.")]
+TopP = Annotated[float, typer.Option(help="Probability of the tokens drawn from.")]
+MaxTokens = Annotated[
+    int | None, typer.Option(help="The most tokens of a completion; the model's by default.")
+]
+System = Annotated[str | None, typer.Option(help="What the model is told before every problem.")]
+Template = Annotated[str | None, typer.Option(help="What it is asked, with {question} in it.")]
+Question = Annotated[str | None, typer.Option(help="Field of the question.")]
+Gold = Annotated[str | None, typer.Option(help="Field of the right answer.")]
+Seed = Annotated[int, typer.Option("--rng", help="The seed.")]
 
 
 def settings(

@@ -7,7 +7,6 @@ among as many as the tokens buy, are always among them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from samplewise.answer.base import Answers, Strategy, solve_all
-from samplewise.answer.draws import Meter
-from samplewise.answer.problems import read_problems
+from samplewise.answer.base import Answers, Strategy
 from samplewise.answer.repeated import Repeated
 from samplewise.answer.single import Single
 from samplewise.errors import UsageError
-from samplewise.jobs.answering import AnswerJob, make_strategy
+from samplewise.jobs.answering import AnswerJob, Bench, make_strategy
+from samplewise.jobs.reading import write_rejected
 from samplewise.measure.paired import paired_difference
-from samplewise.models.completion import Model, make_model
+from samplewise.models.completion import Model
 from samplewise.progress import Progress, Silent
 from samplewise.report import render, summarise_strategies
-from samplewise.rng import generator
 from samplewise.runs import RunFolder
-from samplewise.verify import check_verifier, make_verifier
 
 __all__ = ["AnswersJob", "run_compare_answers"]
 
@@ -87,20 +83,19 @@ def run_compare_answers(
     SamplewiseError
         If the request or the input is wrong.
     """
-    generator(job.rng)
     if job.limit is None or job.limit < 1:
         raise UsageError(
             "strategies are compared at equal tokens",
             mend="give --tokens N: what each may draw for a problem",
         )
-    for spec in filter(None, (job.verify, job.accept)):
-        check_verifier(spec)  # before a model is loaded
     strategies = _with_baselines(job)
+    bench = Bench(job, list(strategies.values()), model, progress or Silent())
     with RunFolder(out, "compare answer", dataclasses.asdict(job), resume=resume) as folder:
         if folder.finished:
             return folder.record
+        write_rejected(folder, bench.pool)
         with folder.stage("answer"):
-            found = asyncio.run(_answer_all(job, strategies, model, folder, progress or Silent()))
+            found = asyncio.run(_answer_all(strategies, bench, folder))
         for name, answers in found.items():
             answers.write(folder.path, f"answers-{name.replace(':', '-').replace(' ', '-')}.jsonl")
         table = _table(found, job.alpha)
@@ -123,7 +118,8 @@ def run_compare_answers(
             model=job.model,
             verifier=job.verify,
             limit=job.limit,
-            problems=len(next(iter(found.values()))),
+            problems=len(bench.problems),
+            rejected=len(bench.pool.rejected),
             verdict=summary["verdict"],
         )
         render(folder.path)
@@ -139,45 +135,13 @@ def _with_baselines(job: AnswersJob) -> dict[str, Strategy]:
 
 
 async def _answer_all(
-    job: AnswersJob,
-    strategies: dict[str, Strategy],
-    model: Model | None,
-    folder: RunFolder,
-    progress: Progress,
+    strategies: dict[str, Strategy], bench: Bench, folder: RunFolder
 ) -> dict[str, Answers]:
-    problems, _ = read_problems(
-        job.problems,
-        question=job.question,
-        answer=job.answer,
-        template=job.template,
-        strict=job.strict,
-    )
-    found = {}
-    async with contextlib.AsyncExitStack() as stack:
-        made = model or make_model(job.model, progress=progress)
-        if model is None:
-            stack.push_async_callback(made.close)
-        verifier = make_verifier(job.verify, model=made)
-        stack.push_async_callback(verifier.close)
-        accept = None if job.accept is None else make_verifier(job.accept, model=made)
-        if accept:
-            stack.push_async_callback(accept.close)
-        for problem in problems:
-            verifier.check(problem, job.problems)
-        for name, strategy in strategies.items():
-            meter = Meter(made, job.sampling, ledger=folder.ledger, seed=job.rng, name=name)
-            stack.push_async_callback(meter.close)
-            answers = await solve_all(
-                problems,
-                strategy,
-                meter,
-                verifier,
-                accept=accept,
-                limit=job.limit,
-                progress=progress,
-            )
-            found[name] = Answers(answers, strategy, job.model, verifier.name)
-    return found
+    async with bench:
+        return {
+            name: await bench.answer(strategy, folder.ledger, name)
+            for name, strategy in strategies.items()
+        }
 
 
 def _table(found: dict[str, Answers], alpha: float) -> list[dict[str, Any]]:

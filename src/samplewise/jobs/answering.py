@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from samplewise import registry
 from samplewise.answer.base import Answers, Prompted, Strategy, solve_all
@@ -16,16 +15,17 @@ from samplewise.answer.draws import Meter, Sampling, check_budget
 from samplewise.answer.problems import read_problems
 from samplewise.budget import Budget
 from samplewise.errors import BudgetError, UsageError
-from samplewise.files import atomic_write, file_hash
+from samplewise.files import file_hash
+from samplewise.jobs.reading import write_rejected
+from samplewise.ledger import Ledger
 from samplewise.models.completion import Model, Price, make_model
-from samplewise.problems import Problem
 from samplewise.progress import Progress, Silent
 from samplewise.report import render, summarise_answers
 from samplewise.rng import generator
 from samplewise.runs import RunFolder
 from samplewise.verify import Verifier, check_verifier, make_verifier
 
-__all__ = ["AnswerJob", "make_strategy", "read_price", "run_answer"]
+__all__ = ["AnswerJob", "Bench", "make_strategy", "read_price", "run_answer"]
 
 
 @dataclass(frozen=True)
@@ -122,39 +122,14 @@ def run_answer(
         If the budget was spent before any problem was answered.
     """
     progress = progress or Silent()
-    generator(job.rng)
     _check_value(job)
-    check_budget(_budget(job), read_price(job.price), job.max_tokens)
-    for spec in filter(None, (job.verify, job.accept)):
-        check_verifier(spec)  # before a model is loaded
     strategy = make_strategy(job.strategy, job.knobs)
-    problems, pool = read_problems(
-        job.problems,
-        question=job.question,
-        answer=job.answer,
-        template=job.template,
-        strict=job.strict,
-    )
-    made = model or make_model(job.model, progress=progress)
-    verifier = make_verifier(job.verify, model=made)
-    accept = None if job.accept is None else make_verifier(job.accept, model=made)
-    for problem in problems:
-        verifier.check(problem, job.problems)
-        if accept and strategy.asks_verifier():
-            accept.check(problem, job.problems)
-    tools = _Tools(made, model is None, strategy, verifier, accept)
+    bench = Bench(job, [strategy], model, progress)
     with RunFolder(out, "answer", dataclasses.asdict(job), resume=resume) as folder:
         if folder.finished:
             return folder.record
-        if pool.rejected:
-            import orjson
-
-            lines = [
-                orjson.dumps(row.as_json(), option=orjson.OPT_APPEND_NEWLINE)
-                for row in pool.rejected
-            ]
-            atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
-        answers, summary = asyncio.run(_answer(job, problems, tools, folder, progress))
+        write_rejected(folder, bench.pool)
+        answers, summary = asyncio.run(_answer(job, strategy, bench, folder))
         if all(one.state == "failed" for one in answers.answers):
             folder.note()
             reasons = {one.reason for one in answers.answers}
@@ -163,7 +138,7 @@ def run_answer(
                 mend="raise the budget, or mend the server, and add --resume",
             )
         folder.write_json("report.json", summary)
-        folder.note(**_facts(job, answers, len(pool.rejected)))
+        folder.note(**_facts(job, answers, len(bench.pool.rejected)))
         render(folder.path)
         if all(one.state != "failed" for one in answers.answers):
             folder.finish()  # a run with failures can be taken up again
@@ -209,10 +184,6 @@ def read_price(text: str | None) -> Price | None:
     return Price(prompt, completion)
 
 
-def _budget(job: AnswerJob) -> Budget | None:
-    return None if job.budget is None else Budget.parse(job.budget)
-
-
 def _check_value(job: AnswerJob) -> None:
     if job.value is None:
         return
@@ -225,60 +196,110 @@ def _check_value(job: AnswerJob) -> None:
         )
 
 
-class _Tools(NamedTuple):
-    """What a run works with."""
+class Bench:
+    """The problems of a job, and what answers and judges them.
 
-    model: Model
-    owned: bool
-    """Whether the run made the model, and so closes it."""
-    strategy: Strategy
-    verifier: Verifier
-    accept: Verifier | None
+    Parameters
+    ----------
+    job : AnswerJob
+    strategies : sequence of Strategy
+        All that will answer.
+    model : Model, optional
+        Used in place of the one that the job names, and left open.
+    progress : Progress
+
+    Attributes
+    ----------
+    problems : list of Problem
+    pool : Pool
+        The rows they came from, and those that were set aside.
+    verifier : Verifier
+
+    Raises
+    ------
+    SamplewiseError
+        If the request makes no sense, which is told before a model is loaded, or a problem lacks
+        what a verifier needs.
+    """
+
+    def __init__(
+        self,
+        job: AnswerJob,
+        strategies: Sequence[Strategy],
+        model: Model | None,
+        progress: Progress,
+    ) -> None:
+        generator(job.rng)
+        self._job, self._progress, self._owned = job, progress, model is None
+        self._budget = None if job.budget is None else Budget.parse(job.budget)
+        self._price = read_price(job.price)
+        check_budget(self._budget, self._price, job.max_tokens)
+        for spec in filter(None, (job.verify, job.accept)):
+            check_verifier(spec)
+        self.problems, self.pool = read_problems(
+            job.problems,
+            question=job.question,
+            answer=job.answer,
+            template=job.template,
+            strict=job.strict,
+        )
+        self._model = model or make_model(job.model, progress=progress)
+        self.verifier = make_verifier(job.verify, model=self._model)
+        self._accept = None if job.accept is None else make_verifier(job.accept, model=self._model)
+        asks = any(strategy.asks_verifier() for strategy in strategies)
+        for problem in self.problems:
+            self.verifier.check(problem, job.problems)
+            if self._accept and asks:
+                self._accept.check(problem, job.problems)
+
+    async def answer(self, strategy: Strategy, ledger: Ledger, name: str = "") -> Answers:
+        """Answer all problems by a strategy; `name` tells its draws from another's."""
+        job = self._job
+        meter = Meter(
+            self._model,
+            job.sampling,
+            ledger=ledger,
+            budget=self._budget,
+            price=self._price,
+            seed=job.rng,
+            name=name,
+        )
+        try:
+            found = await solve_all(
+                self.problems,
+                strategy,
+                meter,
+                self.verifier,
+                accept=self._accept,
+                limit=job.limit,
+                progress=self._progress,
+            )
+        finally:
+            await meter.close()
+        return Answers(found, strategy, job.model, self.verifier.name)
+
+    async def __aenter__(self) -> Bench:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for verifier in filter(None, (self.verifier, self._accept)):
+            await verifier.close()
+        if self._owned:
+            await self._model.close()
 
 
 async def _answer(
-    job: AnswerJob, problems: list[Problem], tools: _Tools, folder: RunFolder, progress: Progress
+    job: AnswerJob, strategy: Strategy, bench: Bench, folder: RunFolder
 ) -> tuple[Answers, dict[str, Any]]:
     """Answer, and summarise while the verifier can still compare answers."""
-    async with contextlib.AsyncExitStack() as stack:
-        if tools.owned:
-            stack.push_async_callback(tools.model.close)
-        for one in (tools.verifier, tools.accept):
-            if one:
-                stack.push_async_callback(one.close)
+    async with bench:
         with folder.stage("answer"):
-            answers = await _draw(job, problems, tools, folder, progress)
+            answers = await bench.answer(strategy, folder.ledger)
         if any(one.state != "failed" for one in answers.answers):
             answers.write(folder.path)  # what was paid for comes before what is said of it
         with folder.stage("report"):
-            summary = _summary(job, answers, tools.verifier)
+            summary = _summary(job, answers, bench.verifier)
     return answers, summary
-
-
-async def _draw(
-    job: AnswerJob, problems: list[Problem], tools: _Tools, folder: RunFolder, progress: Progress
-) -> Answers:
-    meter = Meter(
-        tools.model,
-        job.sampling,
-        ledger=folder.ledger,
-        budget=_budget(job),
-        price=read_price(job.price),
-        seed=job.rng,
-    )
-    try:
-        found = await solve_all(
-            problems,
-            tools.strategy,
-            meter,
-            tools.verifier,
-            accept=tools.accept,
-            limit=job.limit,
-            progress=progress,
-        )
-    finally:
-        await meter.close()
-    return Answers(found, tools.strategy, job.model, tools.verifier.name)
 
 
 def _summary(job: AnswerJob, answers: Answers, verifier: Verifier) -> dict[str, Any]:

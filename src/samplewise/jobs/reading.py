@@ -23,7 +23,7 @@ from samplewise.score.base import score as score_pool
 if TYPE_CHECKING:
     from samplewise.engine.base import Engine
 
-__all__ = ["PoolJob", "cache_of", "describe_input", "read_pool", "with_places"]
+__all__ = ["PoolJob", "cache_of", "describe_input", "read_pool", "with_places", "write_rejected"]
 
 J = TypeVar("J", bound="PoolJob")
 
@@ -104,6 +104,14 @@ def cache_of(out: Path, cache: str | Path | None) -> Path:
     return Path(cache) if cache else out.resolve().parent / ".samplewise-cache"
 
 
+def write_rejected(folder: RunFolder, pool: Pool) -> None:
+    """Write the rows that were set aside."""
+    import orjson
+
+    lines = (orjson.dumps(row.as_json()) + b"\n" for row in pool.rejected)
+    atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
+
+
 def read_pool(
     job: PoolJob,
     folder: RunFolder,
@@ -130,8 +138,6 @@ def read_pool(
     needs_vectors : callable
         Says whether vectors are needed; a scorer's own need is seen to besides.
     """
-    import orjson
-
     scorer = job.scorer()
     score = None if scorer else job.score
     from_file = score is not None and score.endswith(".npy")
@@ -151,8 +157,7 @@ def read_pool(
             pool = pool.with_score(load_vectors(Path(score)), score)
         if job.target is not None:
             pool = pool.with_target(Pool.read(job.target, text=job.text, **where))
-        lines = (orjson.dumps(row.as_json()) + b"\n" for row in pool.rejected)
-        atomic_write(folder.path / "rejected.jsonl", b"".join(lines))
+        write_rejected(folder, pool)
     if scorer:
         scorer.check(pool)
     # Any score will do to see what else the pool lacks, before the work of scoring it.
