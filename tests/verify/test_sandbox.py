@@ -7,9 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
+import venv
 from pathlib import Path
 
 import pytest
@@ -281,6 +283,31 @@ def test_limits_are_checked():
         Limits(seconds=0)
     with pytest.raises(UsageError, match="memory"):
         Limits(memory=-1)
+
+
+def test_an_environment_below_tmp_does_not_hide_the_rest():
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        venv.create(Path(folder) / "venv")
+        (Path(folder) / "secret").write_text("told")
+        code = (
+            "import sys; sys.path.insert(0, sys.argv[1])\n"
+            "from samplewise.verify.sandbox import *\n"
+            "for source in sys.argv[2:]: print(Sandbox().run(python_command(source)))"
+        )
+        programs = [
+            "import tempfile; tempfile.TemporaryFile().write(b'x'); print('fine')",
+            f"print(open('{folder}/secret').read())",
+            f"open('{folder}/x', 'w')",
+        ]
+        source = str(Path(__file__).parents[2] / "src")
+        ran = subprocess.run(
+            [f"{folder}/venv/bin/python", "-c", code, source, *programs],
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+    fine, read, wrote = ran.stdout.splitlines()
+    assert "status='ok'" in fine
+    assert "status='ok'" not in read
+    assert "status='ok'" not in wrote
 
 
 # Root becomes another user for this test; whoever is none already is such a user.

@@ -564,7 +564,9 @@ class Sandbox:
             command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
         command += ["--symlink", "/proc/self/fd", "/dev/fd", "--proc", "/proc"]
         command += ["--perms", "1777", "--size", str(self.limits.disk), "--tmpfs", BOX]
-        command += ["--symlink", BOX, "/tmp", "--remount-ro", "/", "--chdir", BOX, "--clearenv"]
+        if not any(prefix.is_relative_to("/tmp") for prefix in _prefixes(self.python)):
+            command += ["--symlink", BOX, "/tmp"]  # else it is there, and holds Python alone
+        command += ["--remount-ro", "/", "--chdir", BOX, "--clearenv"]
         for name, value in _ENVIRONMENT.items():
             command += ["--setenv", name, value]
         return [*command, "--seccomp", str(rules)]
