@@ -22,7 +22,7 @@ from samplewise.errors import UsageError
 
 __all__ = ["ENTRY_POINTS", "ROOMS", "Method", "configure", "find", "knobs", "make", "methods"]
 
-ROOMS = ("select", "score", "answer")
+ROOMS = ("select", "score", "answer", "decode")
 ENTRY_POINTS = "samplewise.methods"
 
 M = TypeVar("M", bound="Method")

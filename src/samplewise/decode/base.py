@@ -1,0 +1,189 @@
+"""What the methods of the room share: each decides which token comes next.
+
+There are four kinds, which meet in one loop or another: a `Sampler` changes the law of the next
+token; a `Draft` guesses tokens ahead, and a `Verifier` keeps those guesses that leave the law as it
+is; a `MaskedSampler` fills the masks of a masked diffusion model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from samplewise import registry
+from samplewise.errors import UsageError
+from samplewise.rng import RandomState
+
+if TYPE_CHECKING:
+    from transformers import LogitsProcessor
+
+__all__ = [
+    "Decoder",
+    "MaskedModel",
+    "MaskedSampler",
+    "Sampler",
+    "Scheme",
+    "Unmasked",
+    "Verified",
+    "Verifier",
+    "as_law",
+]
+
+Scheme: TypeAlias = Literal["with-replacement", "without-replacement", "greedy"]
+"""How drafts are drawn for one place: independently; all different; or the likeliest and one more.
+
+Under ``"greedy"`` all drafts but the last are the likeliest tokens (the lower id where two are
+alike), and the last is drawn from the others.
+"""
+
+MaskedModel: TypeAlias = Callable[[NDArray[np.int64], Any], NDArray[np.floating[Any]]]
+"""``model(tokens, time)`` gives logits.
+
+Tokens have the shape (rows, length), with the vocabulary's size as the mask; times the shape
+(rows,), from 0 (data) to 1 (all masked), or None; logits the shape (rows, length, vocabulary).
+"""
+
+
+@dataclass(frozen=True)
+class Decoder(registry.Method, ABC):
+    """Base of all methods of the room."""
+
+    room: ClassVar[str] = "decode"
+    kind: ClassVar[str]
+    """``"sampler"``, ``"draft"``, ``"verifier"``, ``"masked sampler"`` or ``"corrector"``."""
+
+
+@dataclass(frozen=True)
+class Sampler(Decoder):
+    """Base of the methods that change the law of the next token."""
+
+    kind: ClassVar[str] = "sampler"
+
+    @abstractmethod
+    def processor(self) -> LogitsProcessor:
+        """Make one for `generate`, with a state of its own for every row of one batch."""
+
+
+class Verified(NamedTuple):
+    """The token that comes next."""
+
+    token: int
+    accepted: bool
+    """Whether it is one of the drafts."""
+
+
+@dataclass(frozen=True)
+class Verifier(Decoder):
+    """Base of the methods that keep drafts, or replace them, so that the target's law holds.
+
+    A method derives from it, sets `name` and `scheme`, and writes `verify` and `acceptance`.
+    """
+
+    kind: ClassVar[str] = "verifier"
+    scheme: ClassVar[Scheme]
+    """How its drafts must be drawn; `draw` does so."""
+
+    @abstractmethod
+    def verify(
+        self,
+        target: NDArray[np.float64],
+        draft: NDArray[np.float64],
+        tokens: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> Verified:
+        """Give the next token, distributed as `target` over all drafts and all randomness.
+
+        Parameters
+        ----------
+        target, draft : ndarray of float64, shape (vocabulary,)
+            Laws that sum to 1: of the next token, and of the drafts.
+        tokens : ndarray of int64, shape (drafts,)
+            Drawn from `draft` by `scheme`.
+        rng : numpy.random.Generator
+        """
+
+    @abstractmethod
+    def acceptance(self, target: ArrayLike, draft: ArrayLike, count: int) -> float:
+        """Compute the probability that the next token is one of `count` drafts.
+
+        Where there is no closed form it is estimated, always by the same random numbers.
+        """
+
+
+@dataclass(frozen=True)
+class Unmasked:
+    """What a sampler made of masks.
+
+    Attributes
+    ----------
+    tokens : ndarray of int64, shape (rows, length)
+        Without masks.
+    times : ndarray of float64, shape (rows, masks)
+        When each mask fell, from the first to the last; NaN where the method has no times.
+    order : ndarray of int64, shape (rows, masks)
+        The place of the mask that fell first, second, ...
+    calls : int
+        Calls of the network, for all rows together.
+    draws : int
+        Tokens drawn, those that were thrown away among them.
+    """
+
+    tokens: NDArray[np.int64]
+    times: NDArray[np.float64]
+    order: NDArray[np.int64]
+    calls: int
+    draws: int
+
+
+@dataclass(frozen=True)
+class MaskedSampler(Decoder):
+    """Base of the methods that fill the masks of a masked diffusion model."""
+
+    kind: ClassVar[str] = "masked sampler"
+
+    @abstractmethod
+    def fill(
+        self,
+        model: MaskedModel,
+        tokens: NDArray[np.int64],
+        vocabulary: int,
+        rng: RandomState = None,
+    ) -> Unmasked:
+        """Fill every mask; tokens that are none stay as they are.
+
+        Parameters
+        ----------
+        model : callable
+        tokens : ndarray of int64, shape (rows, length)
+            Below `vocabulary`; a mask is `vocabulary` itself.
+        vocabulary : int
+        rng : int, numpy.random.Generator or None
+        """
+
+
+def as_law(values: ArrayLike, name: str = "law") -> NDArray[np.float64]:
+    """Read probabilities: rounding below 0 is cut off, and they sum to 1 afterwards.
+
+    Raises
+    ------
+    UsageError
+        If they are not a row of finite numbers that sum to about 1.
+
+    Examples
+    --------
+    >>> as_law([0.5, 0.5])
+    array([0.5, 0.5])
+    """
+    law = np.asarray(values, dtype=np.float64)
+    if law.ndim != 1 or not len(law) or not np.isfinite(law).all():
+        raise UsageError(f"{name} is no row of finite probabilities")
+    if law.min() < -1e-6 or abs(law.sum() - 1) > 1e-3:
+        raise UsageError(f"{name} sums to {law.sum():g} and is at least {law.min():g}")
+    law = law.clip(0.0, None)
+    scaled: NDArray[np.float64] = law / law.sum()
+    return scaled
