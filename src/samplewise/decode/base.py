@@ -8,7 +8,7 @@ is; a `MaskedSampler` fills the masks of a masked diffusion model.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
@@ -20,10 +20,15 @@ from samplewise.errors import UsageError
 from samplewise.rng import RandomState
 
 if TYPE_CHECKING:
+    import torch
     from transformers import LogitsProcessor
+
+    from samplewise.decode.tree import Tree
 
 __all__ = [
     "Decoder",
+    "Draft",
+    "Drafting",
     "MaskedModel",
     "MaskedSampler",
     "Sampler",
@@ -67,6 +72,65 @@ class Sampler(Decoder):
     @abstractmethod
     def processor(self) -> LogitsProcessor:
         """Make one for `generate`, with a state of its own for every row of one batch."""
+
+
+class Drafting(ABC):
+    """A draft at work: it guesses how one sequence after another goes on.
+
+    Attributes
+    ----------
+    units : int
+        What a guess consists of at most, and where it can be cut: nodes, or levels of a tree.
+    """
+
+    units: int
+    costly: ClassVar[bool] = False
+    """Whether guessing takes time that counts, so that as little is guessed as will be read."""
+
+    def start(self, tokens: Sequence[int]) -> None:  # noqa: B027 - most have nothing to do
+        """Begin another sequence."""
+
+    @abstractmethod
+    def propose(self, tokens: Sequence[int], units: int, rng: np.random.Generator) -> Tree:
+        """Guess what follows; `units` bounds a costly guess, and a free one is made in full."""
+
+    def learn(  # noqa: B027 - most have nothing to learn
+        self, root: int, tree: Tree, logits: torch.Tensor, way: Sequence[int]
+    ) -> None:
+        """Look at what the target says.
+
+        Parameters
+        ----------
+        root : int
+            The token that the tree hangs from.
+        tree : Tree
+            What was read of the guess.
+        logits : torch.Tensor, shape (1 + nodes, vocabulary)
+            After the root and after each node.
+        way : sequence of int
+            The nodes that turned out right.
+        """
+
+
+@dataclass(frozen=True)
+class Draft(Decoder):
+    """Base of the methods that guess tokens ahead."""
+
+    kind: ClassVar[str] = "draft"
+
+    @abstractmethod
+    def begin(self, vocabulary: int, verifier: Verifier | None, heat: Any) -> Drafting:
+        """Start work.
+
+        Parameters
+        ----------
+        vocabulary : int
+            Width of the target's logits.
+        verifier : Verifier, optional
+            Says how drafts are to be drawn; None where the target takes its likeliest token.
+        heat : sequence of transformers.LogitsProcessor
+            What makes the target's law from its logits, as far as it has no memory.
+        """
 
 
 class Verified(NamedTuple):

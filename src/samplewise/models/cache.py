@@ -53,6 +53,14 @@ class Keep(DynamicLayer):  # type: ignore[misc]
         self._values = self._values[rows, :, unused : self.length]
         self.length -= unused
 
+    def keep_places(self, length: int, places: list[int]) -> None:
+        """Keep the first `length` places, and some of those behind them, in a row behind these."""
+        if places and places != list(range(length, length + len(places))):
+            for name in ("_keys", "_values"):
+                kept = getattr(self, name)[:, :, places]  # a copy: places may overlap
+                getattr(self, name)[:, :, length : length + len(places)] = kept
+        self.length = length + len(places)
+
     def append(self, other: Keep, rows: int) -> None:
         """Put `rows` copies of another's one row below; the shorter get nothing in front."""
         length = max(self.length, other.length)
