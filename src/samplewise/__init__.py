@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from samplewise.answer import Answers, answer, answer_async
     from samplewise.budget import Budget
+    from samplewise.decode import Decoding, decode
     from samplewise.jobs.comparison import Comparison, compare
     from samplewise.ledger import Ledger
     from samplewise.pool import Pool
@@ -26,6 +27,7 @@ __all__ = [
     "Answers",
     "Budget",
     "Comparison",
+    "Decoding",
     "Ledger",
     "Pool",
     "Selection",
@@ -33,6 +35,7 @@ __all__ = [
     "answer",
     "answer_async",
     "compare",
+    "decode",
     "method",
     "methods",
     "score",
@@ -50,6 +53,8 @@ _HOMES = {
     "Pool": ("pool", "Pool"),
     "Selection": ("select.base", "Selection"),
     "compare": ("jobs.comparison", "compare"),
+    "Decoding": ("decode.decoding", "Decoding"),
+    "decode": ("decode.decoding", "decode"),
     "method": ("registry", "make"),
     "methods": ("registry", "methods"),
     "score": ("score.base", "score"),

@@ -11,6 +11,7 @@ import typer
 
 from samplewise.cli import compare
 from samplewise.cli.answer import answer, tell_answers
+from samplewise.cli.decode import decode
 from samplewise.cli.options import (
     Cache,
     Embed,
@@ -44,6 +45,7 @@ app = typer.Typer(
 
 app.add_typer(compare.app, name="compare")
 app.command()(answer)
+app.command()(decode)
 app.command()(serve)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,7 @@ __all__ = [
     "Verified",
     "Verifier",
     "as_law",
+    "make_decoder",
 ]
 
 Scheme: TypeAlias = Literal["with-replacement", "without-replacement", "greedy"]
@@ -117,6 +118,8 @@ class Draft(Decoder):
     """Base of the methods that guess tokens ahead."""
 
     kind: ClassVar[str] = "draft"
+    draws: ClassVar[bool] = False
+    """Whether its guesses are drawn where the target samples, so that they need a verifier."""
 
     @abstractmethod
     def begin(self, vocabulary: int, verifier: Verifier | None, heat: Any) -> Drafting:
@@ -228,6 +231,34 @@ class MaskedSampler(Decoder):
         vocabulary : int
         rng : int, numpy.random.Generator or None
         """
+
+
+D = TypeVar("D", bound=Decoder)
+
+
+def make_decoder(spec: str | Decoder, kind: type[D]) -> D:
+    """Make a method of one kind from ``NAME`` or ``NAME:KNOB=VALUE:...``; one that is made passes.
+
+    Raises
+    ------
+    UsageError
+        If there is no such method of this kind, or no such knob.
+
+    Examples
+    --------
+    >>> make_decoder("prompt-lookup:length=4", Draft).length
+    4
+    """
+    if isinstance(spec, kind):
+        return spec
+    made: object = spec
+    if isinstance(spec, str):
+        name, settings = registry.parse_spec(spec)
+        made = registry.make(name, settings, room="decode")
+    if not isinstance(made, kind):
+        known = [cls.name for cls in registry.methods("decode") if issubclass(cls, kind)]
+        raise UsageError(f"{spec!r} is no {kind.kind}", mend=f"one of {', '.join(sorted(known))}")
+    return made
 
 
 def as_law(values: ArrayLike, name: str = "law") -> NDArray[np.float64]:

@@ -68,6 +68,7 @@ class DraftModel(Draft):
     name: ClassVar[str] = "draft-model"
     aliases: ClassVar[tuple[str, ...]] = ("speculative",)
     paper: ClassVar[str] = "2211.17192"
+    draws: ClassVar[bool] = True
     cost: ClassVar[str] = "a reading of the smaller model a level"
 
     def __post_init__(self) -> None:

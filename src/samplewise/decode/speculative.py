@@ -27,7 +27,7 @@ from samplewise.rng import RandomState, generator
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Decoded", "Speculation", "Step"]
+__all__ = ["Decoded", "Speculation", "Step", "accepted_by_depth"]
 
 _TRIES = 3  # of a plain step, to know what it takes
 _HOPE = 0.6  # how often a costly draft is taken to be right before anything is known
@@ -85,13 +85,8 @@ class Decoded:
 
     @property
     def accepted_by_depth(self) -> list[float]:
-        """Of the steps that guessed so far ahead, the share that kept as much, from depth 1 on."""
-        deepest = max((step.accepted for step in self.steps), default=0)
-        guessing = max(1, sum(step.read > 0 for step in self.steps))
-        return [
-            sum(step.accepted >= depth for step in self.steps) / guessing
-            for depth in range(1, deepest + 1)
-        ]
+        """Of the steps that guessed, the share that kept so many tokens or more, from 1 on."""
+        return accepted_by_depth([step.accepted for step in self.steps if step.read])
 
     @property
     def speed_up(self) -> float:
@@ -156,7 +151,7 @@ class Speculation:
         heat = [one for one in self._processors if _forgets(one)]
         vocabulary = model.config.get_text_config().vocab_size
         self._drafting: Drafting = draft.begin(vocabulary, self._verifier, heat)
-        if self._drafting.costly and not greedy and verifier is None:
+        if draft.draws and not greedy and verifier is None:
             raise UsageError(
                 f"{draft.name} draws its drafts, and no verifier is given",
                 mend="give one, such as k-seq",
@@ -170,6 +165,14 @@ class Speculation:
     def drafting(self) -> Drafting:
         """What guesses; it may hold what it learnt from earlier sequences."""
         return self._drafting
+
+    def inherit(self, other: Speculation) -> None:
+        """Go on with what another has learnt, of guesses and of time; it learns along.
+
+        It must be of the same model and draft. A draft that depends on the settings begins anew.
+        """
+        if not self._drafting.costly:
+            self._drafting, self._pace, self._plain = other._drafting, other._pace, other._plain
 
     def decode(
         self,
@@ -348,6 +351,20 @@ class _Sequence:
         bits = -np.log2(law, out=np.zeros_like(law), where=law > 0)
         self.surprises.append(float(bits[token]))
         self.entropies.append(float(law @ bits))
+
+
+def accepted_by_depth(accepted: Sequence[int]) -> list[float]:
+    """Give the share of steps that kept so many guessed tokens or more, from 1 on.
+
+    Examples
+    --------
+    >>> accepted_by_depth([2, 0])
+    [0.5, 0.5]
+    """
+    return [
+        sum(kept >= depth for kept in accepted) / len(accepted)
+        for depth in range(1, max(accepted, default=0) + 1)
+    ]
 
 
 def _seen(shape: Shape) -> np.ndarray[Any, np.dtype[np.bool_]]:

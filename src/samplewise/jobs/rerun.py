@@ -10,6 +10,7 @@ from samplewise.errors import InputError
 from samplewise.jobs.answer_comparison import AnswersJob, run_compare_answers
 from samplewise.jobs.answering import AnswerJob, run_answer
 from samplewise.jobs.comparison import CompareJob, run_compare
+from samplewise.jobs.decoding import DecodeJob, run_decode
 from samplewise.jobs.selection import SelectJob, run_select
 from samplewise.progress import Progress
 from samplewise.runs import read_run
@@ -21,6 +22,7 @@ _RUNS: Mapping[str, tuple[Callable[..., Any], Callable[..., dict[str, Any]]]] = 
     "compare select": (CompareJob, run_compare),
     "answer": (AnswerJob, run_answer),
     "compare answer": (AnswersJob, run_compare_answers),
+    "decode": (DecodeJob, run_decode),
 }
 
 

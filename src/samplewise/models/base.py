@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -60,6 +61,20 @@ class LanguageModel:
         found = self.tokenizer(texts, add_special_tokens=False, verbose=False)
         ids: list[list[int]] = found["input_ids"]
         return ids
+
+    def turns(self, turns: Sequence[Mapping[str, str]]) -> list[int]:
+        """Give the tokens of a conversation, in the model's own form where it has one.
+
+        A last turn of the assistant's is gone on with.
+        """
+        if not self.tokenizer.chat_template:
+            text = "\n\n".join(turn["content"] for turn in turns)
+            return [self.start, *self.tokens([text])[0]]
+        goes_on = turns[-1]["role"] == "assistant"
+        text = self.tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on
+        )
+        return self.tokens([text])[0]
 
     @functools.cached_property
     def ends(self) -> frozenset[int]:

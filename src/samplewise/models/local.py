@@ -218,7 +218,9 @@ class _Draw:
     ) -> None:
         self.request = request
         self.together = together
-        self.prompt = _prompt(request, lm)
+        self.prompt = lm.turns(
+            [{"role": turn.role, "content": turn.content} for turn in request.messages]
+        )
         self.drawn: list[int] = []
         self.log_probabilities: list[float] = []
         self.random = np.random.default_rng(request.seed)
@@ -287,19 +289,6 @@ class _Draw:
         if finish != "cancelled":
             self.together.ended.append(completion)
         self._tell(completion)
-
-
-def _prompt(request: Request, lm: LanguageModel) -> list[int]:
-    """Give the tokens of a conversation, in the model's own form where it has one."""
-    turns = [{"role": turn.role, "content": turn.content} for turn in request.messages]
-    if not lm.tokenizer.chat_template:
-        text = "\n\n".join(turn.content for turn in request.messages)
-        return [lm.start, *lm.tokens([text])[0]]
-    goes_on = request.messages[-1].role == "assistant"
-    text = lm.tokenizer.apply_chat_template(
-        turns, tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on
-    )
-    return lm.tokens([text])[0]
 
 
 class _Batch:

@@ -1,6 +1,7 @@
 """One self-contained HTML file from a run."""
 
 from samplewise.report.answers import summarise_answers
+from samplewise.report.decoding import summarise_decoding
 from samplewise.report.methods import Run, summarise_methods
 from samplewise.report.render import render, render_page
 from samplewise.report.selection import summarise
@@ -12,6 +13,7 @@ __all__ = [
     "render_page",
     "summarise",
     "summarise_answers",
+    "summarise_decoding",
     "summarise_methods",
     "summarise_strategies",
 ]

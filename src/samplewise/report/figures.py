@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from samplewise.report.answer_curves import draw_coverage
+from samplewise.report.decoding import draw_accepted, draw_surprise
 from samplewise.report.methods import draw_methods
 from samplewise.report.strategies import draw_strategies
 
@@ -26,6 +27,8 @@ def all_of(report: Mapping[str, Any]) -> dict[str, Any]:
         "methods": draw_methods(report),
         "strategies": draw_strategies(report),
         "coverage": draw_coverage(report),
+        "accepted": draw_accepted(report),
+        "surprise": draw_surprise(report),
     }
     return {name: figure for name, figure in made.items() if figure}
 

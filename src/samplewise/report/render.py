@@ -67,7 +67,7 @@ def render_page(
     drawn = figures.all_of(report)
     kind = report.get("kind")
     template = (
-        f"{kind}.html.j2" if kind in ("methods", "answers", "strategies") else "selection.html.j2"
+        f"{kind}.html.j2" if kind in ("methods", "answers", "strategies", "decoding") else "selection.html.j2"
     )
     page: str = (
         _environment()

@@ -1,0 +1,149 @@
+"""Guessing within transformers' own `generate`: its settings, processors and stopping hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from samplewise.decode.base import Draft, Verifier, make_decoder
+from samplewise.decode.speculative import Decoded, Speculation
+from samplewise.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["SpeculativeGenerate"]
+
+
+class SpeculativeGenerate:
+    """Let `generate` decode with guesses: ``model.generate(..., custom_generate=this)``.
+
+    All that `generate` is told about the law of the next token and about the end holds. Rows of a
+    batch are decoded one after the other, and a draft keeps what it learnt from those before. The
+    random numbers follow torch's seed.
+
+    Parameters
+    ----------
+    draft : str or Draft
+        As `samplewise.decode` takes it.
+    verifier : str or Verifier
+        What keeps or replaces drafts that were drawn.
+    auto : bool
+        Whether the size of the guesses is chosen by their speed on this machine.
+
+    Attributes
+    ----------
+    decoded : list of Decoded
+        What the last call took, a row each.
+
+    Examples
+    --------
+    >>> fast = SpeculativeGenerate("token-recycling")
+    >>> model.generate(ids, do_sample=False, custom_generate=fast)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        draft: str | Draft = "token-recycling",
+        *,
+        verifier: str | Verifier = "k-seq",
+        auto: bool = True,
+    ) -> None:
+        self.draft, self.verifier = make_decoder(draft, Draft), make_decoder(verifier, Verifier)
+        self.decoded: list[Decoded] = []
+        self._auto = auto
+        self._drafting: tuple[Any, Any] | None = None
+
+    def __call__(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: Sequence[Any] = (),
+        stopping_criteria: Any = None,
+        generation_config: Any = None,
+        attention_mask: torch.Tensor | None = None,
+        streamer: Any = None,
+        **others: Any,
+    ) -> torch.Tensor:
+        """Decode every row of a batch.
+
+        Returns
+        -------
+        torch.Tensor of int64, shape (rows, length)
+            Shorter rows end in padding.
+
+        Raises
+        ------
+        UsageError
+            If beams, or a dictionary of outputs, are asked for.
+        """
+        import torch
+
+        _refuse(generation_config)
+        speculation = self._speculation(model, list(logits_processor), generation_config)
+        self.decoded, rows = [], []
+        for place, row in enumerate(input_ids):
+            shown = row if attention_mask is None else row[attention_mask[place].bool()]
+            most = generation_config.max_length - len(row)
+            found = speculation.decode(
+                shown.tolist(),
+                most,
+                rng=int(torch.randint(2**62, ()).item()),
+                stop=_stop(stopping_criteria, row[: len(row) - len(shown)], streamer),
+            )
+            self.decoded.append(found)
+            rows.append(torch.cat([row, row.new_tensor(found.tokens)]))
+        if streamer is not None:
+            streamer.end()
+        padding = generation_config.pad_token_id
+        return torch.nn.utils.rnn.pad_sequence(
+            rows, batch_first=True, padding_value=0 if padding is None else int(padding)
+        )
+
+    def _speculation(self, model: Any, processors: list[Any], config: Any) -> Speculation:
+        """Begin anew with these settings, and with what the draft learnt of this model."""
+        speculation = Speculation(
+            model,
+            self.draft,
+            verifier=self.verifier,
+            processors=processors,
+            greedy=not config.do_sample,
+            ends=_ends(config.eos_token_id),
+            auto=self._auto,
+        )
+        if self._drafting and self._drafting[0] is model:
+            speculation.inherit(self._drafting[1])
+        self._drafting = (model, speculation)
+        return speculation
+
+
+def _refuse(config: Any) -> None:
+    if config.num_beams != 1 or config.num_return_sequences != 1:
+        raise UsageError(
+            f"{config.num_beams} beams and {config.num_return_sequences} sequences of a prompt",
+            mend="leave num_beams at 1, and repeat the prompt for several sequences",
+        )
+    if config.return_dict_in_generate:
+        raise UsageError(
+            "return_dict_in_generate is not to be had with guesses",
+            mend="leave it out: the attribute `decoded` holds what every step gave",
+        )
+
+
+def _stop(criteria: Any, padding: torch.Tensor, streamer: Any) -> Any:
+    """Ask transformers' criteria about the row as they know it, padding included."""
+    import torch
+
+    def stop(tokens: list[int]) -> bool:
+        if streamer is not None:
+            streamer.put(torch.tensor(tokens[-1:]))
+        row = torch.cat([padding, padding.new_tensor(tokens)])[None]
+        return bool(criteria is not None and criteria(row, None).all())
+
+    return stop
+
+
+def _ends(named: Any) -> list[int]:
+    if named is None:
+        return []
+    return list(named) if isinstance(named, (list, tuple)) else [int(named)]
