@@ -93,8 +93,8 @@ def make_processors(
 
     Examples
     --------
-    >>> made = make_processors(temperature=0.7, top_p=0.9)  # doctest: +SKIP
-    >>> [type(one).__name__ for one in made]  # doctest: +SKIP
+    >>> made = make_processors(temperature=0.7, top_p=0.9)
+    >>> [type(one).__name__ for one in made]
     ['TemperatureLogitsWarper', 'TopPLogitsWarper']
     """
     truncation = {
