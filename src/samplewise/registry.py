@@ -20,7 +20,17 @@ from typing import Any, ClassVar, TypeVar
 
 from samplewise.errors import UsageError
 
-__all__ = ["ENTRY_POINTS", "ROOMS", "Method", "configure", "find", "knobs", "make", "methods"]
+__all__ = [
+    "ENTRY_POINTS",
+    "ROOMS",
+    "Method",
+    "configure",
+    "find",
+    "knobs",
+    "make",
+    "methods",
+    "parse_spec",
+]
 
 ROOMS = ("select", "score", "answer", "decode")
 ENTRY_POINTS = "samplewise.methods"
@@ -154,6 +164,29 @@ def configure(cls: type[M], settings: Mapping[str, Any]) -> M:
                 mend=f"one of {', '.join(known)}" if known else "it has none",
             )
     return cls(**settings)
+
+
+def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
+    """Read ``NAME:KNOB=VALUE:KNOB=VALUE``.
+
+    Raises
+    ------
+    UsageError
+        If a part is no setting.
+
+    Examples
+    --------
+    >>> parse_spec("kmeans-random:clusters=64")
+    ('kmeans-random', {'clusters': '64'})
+    """
+    name, *parts = (part.strip() for part in spec.split(":"))
+    settings = {}
+    for part in parts:
+        knob, equals, value = part.partition("=")
+        if not (equals and knob):
+            raise UsageError(f"{spec!r} cannot be read", mend="write NAME:KNOB=VALUE")
+        settings[knob.strip()] = value.strip()
+    return name, settings
 
 
 def knobs(cls: type[Method]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from samplewise.engine import make_engine
 from samplewise.errors import UsageError
 from samplewise.files import atomic_path, atomic_write
 from samplewise.jobs.contest import BASELINE, Contest
-from samplewise.jobs.proxies import Proxy, make_proxy, parse_spec
+from samplewise.jobs.proxies import Proxy, make_proxy
 from samplewise.jobs.reading import PoolJob, cache_of, describe_input, read_pool, with_places
 from samplewise.measure.elimination import Race, Standing
 from samplewise.pool import Pool
@@ -416,7 +416,7 @@ def _parsed(specs: Sequence[str], settings: Mapping[str, str] | None = None) -> 
         given.setdefault(registry.find(method).name, {})[knob] = value
     found: dict[str, Selector] = {}
     for spec in specs:
-        name, own = parse_spec(spec)
+        name, own = registry.parse_spec(spec)
         cls = registry.find(name)
         own = given.get(cls.name, {}) | own
         made = registry.configure(cls, own)

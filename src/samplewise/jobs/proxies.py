@@ -265,33 +265,10 @@ def make_proxy(spec: str) -> Proxy:
     >>> make_proxy("coverage:most=500")
     Coverage(most=500)
     """
-    name, settings = parse_spec(spec)
+    name, settings = registry.parse_spec(spec)
     if name not in PROXIES:
         raise UsageError(f"there is no proxy {name!r}", mend=f"one of {', '.join(PROXIES)}")
     return registry.configure(PROXIES[name], settings)
-
-
-def parse_spec(spec: str) -> tuple[str, dict[str, str]]:
-    """Read ``NAME:KNOB=VALUE:KNOB=VALUE``.
-
-    Raises
-    ------
-    UsageError
-        If a part is no setting.
-
-    Examples
-    --------
-    >>> parse_spec("kmeans-random:clusters=64")
-    ('kmeans-random', {'clusters': '64'})
-    """
-    name, *parts = (part.strip() for part in spec.split(":"))
-    settings = {}
-    for part in parts:
-        knob, equals, value = part.partition("=")
-        if not (equals and knob):
-            raise UsageError(f"{spec!r} cannot be read", mend="write NAME:KNOB=VALUE")
-        settings[knob.strip()] = value.strip()
-    return name, settings
 
 
 def _vectors(pool: Pool) -> NDArray[np.float32]:
