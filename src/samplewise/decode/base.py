@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samplewise import registry
+from samplewise.decode.drafting import draw_drafts, draw_with_replacement, every_draft
 from samplewise.errors import UsageError
 from samplewise.rng import RandomState
 
@@ -26,17 +27,20 @@ if TYPE_CHECKING:
     from samplewise.decode.tree import Tree
 
 __all__ = [
+    "Choice",
     "Decoder",
     "Draft",
     "Drafting",
     "MaskedModel",
     "MaskedSampler",
+    "Rate",
     "Sampler",
     "Scheme",
     "Unmasked",
     "Verified",
     "Verifier",
     "as_law",
+    "as_laws",
     "make_decoder",
 ]
 
@@ -144,18 +148,119 @@ class Verified(NamedTuple):
     """Whether it is one of the drafts."""
 
 
+class Choice(NamedTuple):
+    """The law of the next token, given the drafts.
+
+    Attributes
+    ----------
+    chances : ndarray of float64, shape (drafts,)
+        That it is taken from each draft; they sum to 1 or less.
+    rest : ndarray of float64, shape (vocabulary,)
+        The law of the token where it is taken from none; it may still hit one of them.
+    """
+
+    chances: NDArray[np.float64]
+    rest: NDArray[np.float64]
+
+    def law(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Give the law over the vocabulary, for the drafts that this choice was made for."""
+        law = self.rest * max(0.0, 1.0 - self.chances.sum())
+        np.add.at(law, tokens, self.chances)
+        return law
+
+
+class Rate(NamedTuple):
+    """How often the next token is a draft."""
+
+    value: float
+    error: float = 0.0
+    """Its standard error; 0 where it is computed and not estimated."""
+
+
 @dataclass(frozen=True)
 class Verifier(Decoder):
     """Base of the methods that keep drafts, or replace them, so that the target's law holds.
 
-    A method derives from it, sets `name` and `scheme`, and writes `verify` and `acceptance`.
+    A method derives from it, sets `name` and `scheme`, and writes `choose` and `rate`.
     """
 
     kind: ClassVar[str] = "verifier"
     scheme: ClassVar[Scheme]
     """How its drafts must be drawn; `draw` does so."""
+    most: ClassVar[int | None] = None
+    """The most drafts it takes; None where any number will do."""
 
     @abstractmethod
+    def choose(
+        self,
+        target: NDArray[np.float64],
+        draft: NDArray[np.float64],
+        tokens: NDArray[np.int64],
+    ) -> Choice:
+        """Give the law of the next token, given the drafts; over all drafts it is `target`.
+
+        Parameters
+        ----------
+        target, draft : ndarray of float64, shape (vocabulary,)
+            Laws that sum to 1: of the next token, and of the drafts.
+        tokens : ndarray of int64, shape (drafts,)
+            Drawn from `draft` by `scheme`.
+        """
+
+    @abstractmethod
+    def rate(self, target: NDArray[np.float64], draft: NDArray[np.float64], count: int) -> Rate:
+        """Compute the probability that the next token is one of `count` drafts, as `acceptance`.
+
+        Where there is no closed form it is estimated, always by the same random numbers.
+        """
+
+    def check(self, draft: NDArray[np.float64], count: int) -> None:
+        """Refuse drafts that the method cannot verify, before any is drawn.
+
+        Raises
+        ------
+        UsageError
+            If `count` is below 1 or above `most`.
+        """
+        self._check_count(count)
+
+    def _check_count(self, count: int) -> None:
+        if count < 1:
+            raise UsageError(f"{self.name}: count is {count}", mend="give 1 draft or more")
+        if self.most is not None and count > self.most:
+            raise UsageError(
+                f"{self.name} takes {self.most} draft a place, and count is {count}",
+                mend="give fewer, or use a verifier of several drafts, such as "
+                "optimal-multi-draft or recursive-rejection",
+            )
+
+    def draw(
+        self, draft: NDArray[np.float64], count: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Draw the drafts of one place, as `scheme` says.
+
+        Parameters
+        ----------
+        draft : ndarray of float64, shape (vocabulary,)
+            Their law; it sums to 1.
+        count : int
+            How many, 1 or more.
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        ndarray of int64, shape (drafts,)
+            `count` of them, or all tokens that have a chance where they are fewer and drafts must
+            differ.
+
+        Raises
+        ------
+        UsageError
+            As `check` does.
+        """
+        self.check(draft, count)
+        return draw_drafts(draft, count, self.scheme, rng)
+
     def verify(
         self,
         target: NDArray[np.float64],
@@ -163,7 +268,7 @@ class Verifier(Decoder):
         tokens: NDArray[np.int64],
         rng: np.random.Generator,
     ) -> Verified:
-        """Give the next token, distributed as `target` over all drafts and all randomness.
+        """Draw the next token from what `choose` gives.
 
         Parameters
         ----------
@@ -172,14 +277,74 @@ class Verifier(Decoder):
         tokens : ndarray of int64, shape (drafts,)
             Drawn from `draft` by `scheme`.
         rng : numpy.random.Generator
-        """
 
-    @abstractmethod
+        Returns
+        -------
+        Verified
+            Its token is distributed as `target`, over all drafts and all randomness.
+
+        Raises
+        ------
+        UsageError
+            As `check` does, or if `draft` gives a draft no chance: it is not the law that was drawn
+            from, or was cut to fewer tokens since.
+        """
+        self.check(draft, len(tokens))
+        if not draft[tokens].all():
+            raise UsageError(
+                f"{self.name}: a draft has no chance under the draft's law",
+                mend="give the law that the drafts were drawn from, after temperature and top-p",
+            )
+        chances, rest = self.choose(target, draft, tokens)
+        place = int(np.searchsorted(chances.cumsum(), rng.random(), side="right"))
+        if place < len(tokens):
+            return Verified(int(tokens[place]), True)
+        token = int(draw_with_replacement(rest, 1, rng)[0])
+        return Verified(token, bool((tokens == token).any()))
+
     def acceptance(self, target: ArrayLike, draft: ArrayLike, count: int) -> float:
         """Compute the probability that the next token is one of `count` drafts.
 
         Where there is no closed form it is estimated, always by the same random numbers.
+
+        Parameters
+        ----------
+        target, draft : array_like, shape (vocabulary,)
+            Laws: of the next token, and of the drafts.
+        count : int
+            Drafts a place, 1 or more.
+
+        Raises
+        ------
+        UsageError
+            If the laws are none or differ in length, or if `count` is below 1 or above `most`.
         """
+        p, q = as_laws(target, draft)
+        self._check_count(count)
+        return self.rate(p, q, count).value
+
+    def law(self, target: ArrayLike, draft: ArrayLike, count: int) -> NDArray[np.float64]:
+        """Compute the law of the next token over all drafts: `target`, if the method is right.
+
+        Every outcome of the drafts is listed: it is meant for small vocabularies, to prove a
+        method by.
+
+        Parameters
+        ----------
+        target, draft : array_like, shape (vocabulary,)
+        count : int
+
+        Returns
+        -------
+        ndarray of float64, shape (vocabulary,)
+        """
+        p, q = as_laws(target, draft)
+        self.check(q, count)
+        outcomes, chances = every_draft(q, count, self.scheme)
+        law = np.zeros(len(p))
+        for tokens, chance in zip(outcomes, chances, strict=True):
+            law += chance * self.choose(p, q, tokens).law(tokens)
+        return law
 
 
 @dataclass(frozen=True)
@@ -282,3 +447,20 @@ def as_law(values: ArrayLike, name: str = "law") -> NDArray[np.float64]:
     law = law.clip(0.0, None)
     scaled: NDArray[np.float64] = law / law.sum()
     return scaled
+
+
+def as_laws(target: ArrayLike, draft: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read the laws of the next token and of the drafts, over one vocabulary.
+
+    Raises
+    ------
+    UsageError
+        As `as_law` does, or if their lengths differ.
+    """
+    p, q = as_law(target, "target"), as_law(draft, "draft")
+    if len(p) != len(q):
+        raise UsageError(
+            f"target has {len(p)} tokens and draft {len(q)}",
+            mend="give both models one vocabulary",
+        )
+    return p, q

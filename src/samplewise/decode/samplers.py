@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from samplewise import registry
-from samplewise.decode.base import Sampler
+from samplewise.decode.base import Sampler, make_decoder
 from samplewise.decode.mirostat import SurpriseControl
 from samplewise.errors import UsageError
 from samplewise.extras import need
@@ -24,7 +23,7 @@ from samplewise.extras import need
 if TYPE_CHECKING:
     from transformers import LogitsProcessorList
 
-__all__ = ["PLAIN", "Extra", "make_processors", "make_sampler"]
+__all__ = ["PLAIN", "Extra", "make_processors"]
 
 Extra: TypeAlias = "str | Sampler | Callable[..., Any]"
 
@@ -114,7 +113,7 @@ def make_processors(
         raise UsageError(f"top_k is {top_k!r}", mend="give 1 or more, or none for all tokens")
     if isinstance(extra, str) or not isinstance(extra, Sequence):
         raise UsageError(f"extra is {extra!r}", mend="give a list")
-    read = [make_sampler(one) if isinstance(one, str) else one for one in extra]
+    read = [make_decoder(one, Sampler) if isinstance(one, str) else one for one in extra]
     samplers = [one for one in read if isinstance(one, Sampler)]
     own = [one for one in read if not isinstance(one, Sampler)]
     _refuse_stacks(samplers, cuts)
@@ -139,32 +138,6 @@ def make_processors(
     made.extend(classes[name](truncation[name]) for name in cuts)
     made.extend(one.processor() for one in samplers)
     return made
-
-
-def make_sampler(spec: str) -> Sampler:
-    """Make a sampler from ``NAME`` or ``NAME:KNOB=VALUE:...``.
-
-    Raises
-    ------
-    UsageError
-        If there is no such sampler or knob.
-
-    Examples
-    --------
-    >>> make_sampler("mirostat-v2:tau=2.5").tau
-    2.5
-    """
-    name, settings = registry.parse_spec(spec)
-    made = registry.make(name, settings, room="decode")
-    if not isinstance(made, Sampler):
-        raise UsageError(
-            f"{name!r} is no sampler", mend=f"one of {', '.join(sorted(_sampler_names()))}"
-        )
-    return made
-
-
-def _sampler_names() -> list[str]:
-    return [cls.name for cls in registry.methods("decode") if issubclass(cls, Sampler)]
 
 
 def _refuse_stacks(samplers: Sequence[Sampler], cuts: Sequence[str]) -> None:

@@ -153,8 +153,7 @@ def make_strategy(name: str, knobs: Mapping[str, Any] | None = None) -> Strategy
     UsageError
         If there is no such strategy or knob.
     """
-    name, *pairs = name.split(":")
-    given = dict(pair.partition("=")[::2] for pair in pairs)
+    name, given = registry.parse_spec(name)
     made = registry.make(name, {**given, **(knobs or {})}, "answer")
     assert isinstance(made, Strategy)
     return made
