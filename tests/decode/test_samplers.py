@@ -13,8 +13,9 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
+from samplewise.decode.base import Sampler
 from samplewise.decode.mirostat import MirostatV2
-from samplewise.decode.samplers import PLAIN, make_processors, make_sampler
+from samplewise.decode.samplers import PLAIN, make_processors
 from samplewise.errors import UsageError
 from tiny_models import save_model
 
@@ -114,4 +115,4 @@ def test_bad_settings_are_named(settings, word):
 
 
 def test_a_name_with_knobs_makes_a_sampler():
-    assert make_sampler("mirostat-v2:tau=2:eta=0.1") == MirostatV2(tau=2.0, eta=0.1)
+    assert Sampler.named("mirostat-v2:tau=2:eta=0.1") == MirostatV2(tau=2.0, eta=0.1)

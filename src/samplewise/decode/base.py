@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,7 +41,6 @@ __all__ = [
     "Verifier",
     "as_law",
     "as_laws",
-    "make_decoder",
 ]
 
 Scheme: TypeAlias = Literal["with-replacement", "without-replacement", "greedy"]
@@ -66,6 +65,29 @@ class Decoder(registry.Method, ABC):
     room: ClassVar[str] = "decode"
     kind: ClassVar[str]
     """``"sampler"``, ``"draft"``, ``"verifier"``, ``"masked sampler"`` or ``"corrector"``."""
+
+    @classmethod
+    def named(cls, spec: str | Decoder) -> Self:
+        """Make a method of this kind from ``NAME`` or ``NAME:KNOB=VALUE:...``; a made one passes.
+
+        Raises
+        ------
+        UsageError
+            If there is no such method of this kind, or no such knob.
+
+        Examples
+        --------
+        >>> Draft.named("prompt-lookup:length=4").length
+        4
+        """
+        made: object = spec
+        if isinstance(spec, str):
+            name, settings = registry.parse_spec(spec)
+            made = registry.make(name, settings, room="decode")
+        if not isinstance(made, cls):
+            known = [one.name for one in registry.methods("decode") if issubclass(one, cls)]
+            raise UsageError(f"{spec!r} is no {cls.kind}", mend=f"one of {', '.join(known)}")
+        return made
 
 
 @dataclass(frozen=True)
@@ -396,34 +418,6 @@ class MaskedSampler(Decoder):
         vocabulary : int
         rng : int, numpy.random.Generator or None
         """
-
-
-D = TypeVar("D", bound=Decoder)
-
-
-def make_decoder(spec: str | Decoder, kind: type[D]) -> D:
-    """Make a method of one kind from ``NAME`` or ``NAME:KNOB=VALUE:...``; one that is made passes.
-
-    Raises
-    ------
-    UsageError
-        If there is no such method of this kind, or no such knob.
-
-    Examples
-    --------
-    >>> make_decoder("prompt-lookup:length=4", Draft).length
-    4
-    """
-    if isinstance(spec, kind):
-        return spec
-    made: object = spec
-    if isinstance(spec, str):
-        name, settings = registry.parse_spec(spec)
-        made = registry.make(name, settings, room="decode")
-    if not isinstance(made, kind):
-        known = [cls.name for cls in registry.methods("decode") if issubclass(cls, kind)]
-        raise UsageError(f"{spec!r} is no {kind.kind}", mend=f"one of {', '.join(sorted(known))}")
-    return made
 
 
 def as_law(values: ArrayLike, name: str = "law") -> NDArray[np.float64]:

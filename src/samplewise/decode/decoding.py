@@ -1,18 +1,18 @@
-"""The door of the room: a prompt decoded by a draft, a verifier and a sampler, with what it took."""
+"""The door of the room: a prompt decoded by a draft, a verifier and samplers, with what it took."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
-from samplewise.decode.base import Draft, Verifier, make_decoder
+from samplewise.decode.base import Draft, Verifier
 from samplewise.decode.samplers import Extra, make_processors
 from samplewise.decode.speculative import Decoded, Speculation, accepted_by_depth
 from samplewise.errors import UsageError
 from samplewise.progress import Progress, Silent
-from samplewise.rng import RandomState, generator, seed_of
+from samplewise.rng import RandomState
 
 if TYPE_CHECKING:
     from samplewise.models.base import LanguageModel
@@ -63,12 +63,8 @@ class Decoding:
         }
 
 
-@overload
-def decode(prompts: str, **settings: Any) -> Decoding: ...
-@overload
-def decode(prompts: Sequence[str], **settings: Any) -> list[Decoding]: ...
 def decode(
-    prompts: str | Sequence[str],
+    prompt: str,
     *,
     model: str | LanguageModel = "builtin",
     draft: str | Draft = "token-recycling",
@@ -85,14 +81,14 @@ def decode(
     auto: bool | None = None,
     rng: RandomState = None,
     progress: Progress | None = None,
-) -> Decoding | list[Decoding]:
-    """Decode prompts with guesses; what comes out has the law of plain decoding.
+) -> Decoding:
+    """Decode a prompt with guesses; what comes out has the law of plain decoding.
 
-    Prompts are decoded one after the other, and a draft keeps what it learnt from those before.
+    For several prompts make a `PromptDecoder`: its draft keeps what it learnt from each.
 
     Parameters
     ----------
-    prompts : str or sequence of str
+    prompt : str
     model : str or LanguageModel
         As `samplewise.models.load` takes it, or gives it.
     draft : str or Draft
@@ -108,7 +104,7 @@ def decode(
         As transformers takes them.
     max_tokens : int
     chat : bool
-        Whether prompts are put as a user's turn, where the model has a form for that.
+        Whether the prompt is put as a user's turn, where the model has a form for that.
     auto : bool, optional
         Whether the size of the guesses is chosen by their speed on this machine. By default it is,
         but not where drafts are drawn and there is a seed: what is drawn then depends on how much,
@@ -118,8 +114,7 @@ def decode(
 
     Returns
     -------
-    Decoding, or list of Decoding
-        A list for a list.
+    Decoding
 
     Raises
     ------
@@ -138,7 +133,6 @@ def decode(
     >>> found.decoded.tokens_per_step >= 1  # doctest: +SKIP
     True
     """
-    asked = [prompts] if isinstance(prompts, str) else list(prompts)
     decoder = PromptDecoder(
         model,
         draft=draft,
@@ -155,14 +149,11 @@ def decode(
         seeded=rng is not None,
         progress=progress,
     )
-    random = generator(rng)
-    found = []
-    with (progress or Silent()).stage("decode", len(asked), "prompts") as advance:
-        for prompt in asked:
-            found.append(decoder.decode(prompt, max_tokens, seed_of(random)))
-            advance(1)
-    _warn_if_slow(total([one.as_json() for one in found]), decoder.draft.name)
-    return found[0] if isinstance(prompts, str) else found
+    found = decoder.decode(prompt, max_tokens, rng)
+    told = slowness(total([found.as_json()]), decoder.draft.name)
+    if told:
+        warnings.warn(told, stacklevel=2)
+    return found
 
 
 class PromptDecoder:
@@ -203,8 +194,8 @@ class PromptDecoder:
     ) -> None:
         from samplewise.models.base import load
 
-        self.draft = make_decoder(draft, Draft)
-        verifies = make_decoder(verifier, Verifier)
+        self.draft = Draft.named(draft)
+        verifies = Verifier.named(verifier)
         greedy = _is_greedy(temperature, samplers)
         processors = make_processors(
             temperature=1.0 if greedy else temperature,
@@ -216,7 +207,7 @@ class PromptDecoder:
             extra=samplers,
         )
         self._chat = chat
-        self.lm = load(model, progress=progress) if isinstance(model, str) else model
+        self.lm = load(model, progress=progress or Silent()) if isinstance(model, str) else model
         self._speculation = Speculation(
             self.lm.model,
             self.draft,
@@ -288,8 +279,3 @@ def slowness(totals: Mapping[str, Any], draft: str) -> str:
         f"decoding with {draft} ran at {totals['speed_up']:.2f} times the plain speed: leave auto "
         "on, which guesses only where that pays; or guess less; or take the draft 'plain'"
     )
-
-
-def _warn_if_slow(totals: Mapping[str, Any], draft: str) -> None:
-    if told := slowness(totals, draft):
-        warnings.warn(told, stacklevel=3)

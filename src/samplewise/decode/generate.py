@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from samplewise.decode.base import Draft, Verifier, make_decoder
+from samplewise.decode.base import Draft, Verifier
 from samplewise.decode.speculative import Decoded, Speculation
 from samplewise.errors import UsageError
 
@@ -49,7 +49,7 @@ class SpeculativeGenerate:
         verifier: str | Verifier = "k-seq",
         auto: bool = True,
     ) -> None:
-        self.draft, self.verifier = make_decoder(draft, Draft), make_decoder(verifier, Verifier)
+        self.draft, self.verifier = Draft.named(draft), Verifier.named(verifier)
         self.decoded: list[Decoded] = []
         self._auto = auto
         self._drafting: tuple[Any, Any] | None = None

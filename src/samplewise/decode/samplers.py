@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from samplewise.decode.base import Sampler, make_decoder
+from samplewise.decode.base import Sampler
 from samplewise.decode.mirostat import SurpriseControl
 from samplewise.errors import UsageError
 from samplewise.extras import need
@@ -113,7 +113,7 @@ def make_processors(
         raise UsageError(f"top_k is {top_k!r}", mend="give 1 or more, or none for all tokens")
     if isinstance(extra, str) or not isinstance(extra, Sequence):
         raise UsageError(f"extra is {extra!r}", mend="give a list")
-    read = [make_decoder(one, Sampler) if isinstance(one, str) else one for one in extra]
+    read = [Sampler.named(one) if isinstance(one, str) else one for one in extra]
     samplers = [one for one in read if isinstance(one, Sampler)]
     own = [one for one in read if not isinstance(one, Sampler)]
     _refuse_stacks(samplers, cuts)

@@ -224,9 +224,7 @@ def _partition() -> Callable[..., None]:
         low, high = max(0.0, length - below), most
         at = (low + high) / 2
         for _ in range(200):
-            error = (
-                measure(above + at, at, count) + measure(below, length - at, count) - mass
-            )
+            error = measure(above + at, at, count) + measure(below, length - at, count) - mass
             if error > 0:
                 high = at
             else:
@@ -274,9 +272,7 @@ def _partition() -> Callable[..., None]:
                     )
                     part = gap
                     if not fits:
-                        part = both(
-                            1.0 - left, 1.0 - base, length, mass, count, min(gap, length)
-                        )
+                        part = both(1.0 - left, 1.0 - base, length, mass, count, min(gap, length))
                         before = measure(1.0 - left + part, part, count)
                     if part > 0:
                         starts[pieces], ends[pieces] = left - part, left

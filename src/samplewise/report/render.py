@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["render", "render_page"]
 
+_KINDS = ("methods", "answers", "strategies", "decoding")
 _REJECTED = 100  # rows shown of those set aside
 
 
@@ -67,7 +68,9 @@ def render_page(
     drawn = figures.all_of(report)
     kind = report.get("kind")
     template = (
-        f"{kind}.html.j2" if kind in ("methods", "answers", "strategies", "decoding") else "selection.html.j2"
+        f"{kind}.html.j2"
+        if kind in ("methods", "answers", "strategies", "decoding")
+        else "selection.html.j2"
     )
     page: str = (
         _environment()
