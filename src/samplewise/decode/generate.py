@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from samplewise.decode.base import Draft, Verifier
-from samplewise.decode.speculative import Decoded, Speculation
+from samplewise.decode.speculative import Decoded, Speculation, forgets
 from samplewise.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class SpeculativeGenerate:
 
     All that `generate` is told about the law of the next token and about the end holds. Rows of a
     batch are decoded one after the other, and a draft keeps what it learnt from those before. The
-    random numbers follow torch's seed.
+    random numbers follow torch's seed. A streamer hears nothing: transformers does not hand it on.
 
     Parameters
     ----------
@@ -61,9 +61,7 @@ class SpeculativeGenerate:
         logits_processor: Sequence[Any] = (),
         stopping_criteria: Any = None,
         generation_config: Any = None,
-        attention_mask: torch.Tensor | None = None,
-        streamer: Any = None,
-        **others: Any,
+        **others: Any,  # an argument that is named is taken away from the others by transformers
     ) -> torch.Tensor:
         """Decode every row of a batch.
 
@@ -75,26 +73,27 @@ class SpeculativeGenerate:
         Raises
         ------
         UsageError
-            If beams, or a dictionary of outputs, are asked for.
+            If beams, or a dictionary of outputs, are asked for; or if a batch comes with processors
+            that look at its rows.
         """
         import torch
 
-        _refuse(generation_config)
+        mask = others.get("attention_mask")
+        padded = mask is not None and not bool(mask.all())
+        _refuse(generation_config, logits_processor if len(input_ids) > 1 or padded else ())
         speculation = self._speculation(model, list(logits_processor), generation_config)
         self.decoded, rows = [], []
         for place, row in enumerate(input_ids):
-            shown = row if attention_mask is None else row[attention_mask[place].bool()]
+            shown = row if mask is None else row[mask[place].bool()]
             most = generation_config.max_length - len(row)
             found = speculation.decode(
                 shown.tolist(),
                 most,
                 rng=int(torch.randint(2**62, ()).item()),
-                stop=_stop(stopping_criteria, row[: len(row) - len(shown)], streamer),
+                stop=_stop(stopping_criteria, row[: len(row) - len(shown)]),
             )
             self.decoded.append(found)
             rows.append(torch.cat([row, row.new_tensor(found.tokens)]))
-        if streamer is not None:
-            streamer.end()
         padding = generation_config.pad_token_id
         return torch.nn.utils.rnn.pad_sequence(
             rows, batch_first=True, padding_value=0 if padding is None else int(padding)
@@ -117,7 +116,13 @@ class SpeculativeGenerate:
         return speculation
 
 
-def _refuse(config: Any) -> None:
+def _refuse(config: Any, of_batch: Sequence[Any]) -> None:
+    odd = [type(one).__name__ for one in of_batch if not forgets(one)]
+    if odd:  # transformers makes them for this batch, with its padding
+        raise UsageError(
+            f"{', '.join(odd)} with several rows, or with padding",
+            mend="give one prompt at a time, without padding",
+        )
     if config.num_beams != 1 or config.num_return_sequences != 1:
         raise UsageError(
             f"{config.num_beams} beams and {config.num_return_sequences} sequences of a prompt",
@@ -130,13 +135,11 @@ def _refuse(config: Any) -> None:
         )
 
 
-def _stop(criteria: Any, padding: torch.Tensor, streamer: Any) -> Any:
+def _stop(criteria: Any, padding: torch.Tensor) -> Any:
     """Ask transformers' criteria about the row as they know it, padding included."""
     import torch
 
     def stop(tokens: list[int]) -> bool:
-        if streamer is not None:
-            streamer.put(torch.tensor(tokens[-1:]))
         row = torch.cat([padding, padding.new_tensor(tokens)])[None]
         return bool(criteria is not None and criteria(row, None).all())
 

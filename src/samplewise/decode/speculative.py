@@ -27,7 +27,7 @@ from samplewise.rng import RandomState, generator
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Decoded", "Speculation", "Step", "accepted_by_depth"]
+__all__ = ["Decoded", "Speculation", "Step", "accepted_by_depth", "forgets"]
 
 _TRIES = 3  # of a plain step, to know what it takes
 _HOPE = 0.6  # how often a costly draft is taken to be right before anything is known
@@ -148,7 +148,7 @@ class Speculation:
         self._greedy, self._trace = greedy, trace
         self._processors, self._ends = list(processors), frozenset(ends)
         self._verifier = None if greedy else verifier
-        heat = [one for one in self._processors if _forgets(one)]
+        heat = [one for one in self._processors if forgets(one)]
         vocabulary = model.config.get_text_config().vocab_size
         self._drafting: Drafting = draft.begin(vocabulary, self._verifier, heat)
         if draft.draws and not greedy and verifier is None:
@@ -375,7 +375,7 @@ def _seen(shape: Shape) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return seen
 
 
-def _forgets(processor: Any) -> bool:
+def forgets(processor: Any) -> bool:
     """Say whether a processor depends on nothing but the logits: transformers' warpers do not."""
     kind = type(processor)
     return kind.__module__.startswith("transformers.") and kind.__name__.endswith("Warper")
