@@ -126,11 +126,60 @@ def method_page(cls: type[registry.Method], results: list[dict[str, Any]]) -> li
         "",
         *knob_table(cls),
         "",
+        *real_problems(cls, results),
         f"::: {cls.__module__}.{cls.__qualname__}",
         "    options:",
         "        heading_level: 2",
         "        members: []",
     ]
+
+
+def real_problems(cls: type[registry.Method], results: list[dict[str, Any]]) -> list[str]:
+    """Show what the built-in model made of real problems with it, beside the baselines."""
+    lines: list[str] = []
+    for path in sorted((RESULTS / "runs").glob("*/report.json")) if cls.room == "answer" else ():
+        report = json.loads(path.read_text())
+        rows = {row["strategy"]: row for row in report["strategies"]}
+        mine = next((name for name in rows if name.partition(":")[0] == cls.name), None)
+        if mine is None:
+            continue
+        told = rows[mine]
+        asked = report["asked"]
+        baselines = [name for name in rows if name in ("single", "equal-tokens vote")]
+        lines += [
+            f"## On 20 real problems: {path.parent.name}",
+            "",
+            f"The built-in model of 135M parameters, at most {asked['limit']:,} tokens a problem; "
+            f"`{asked['verifier']}` marks the answers, and is what a strategy that asks while it "
+            "answers is told: an oracle's help.",
+            "",
+            "| strategy | right | from the vote | interval | tokens a problem | unanswered |",
+            "|---|---|---|---|---|---|",
+            *(real_row(name, rows[name]) for name in [mine, *(b for b in baselines if b != mine)]),
+            "",
+            verdict_on(told, bool(reproduction_links(cls, results))),
+            f"Every answer is in `{path.parent}`.",
+            "",
+        ]
+    return lines
+
+
+def real_row(name: str, row: dict[str, Any]) -> str:
+    """Give the row of a strategy."""
+    away = (f"{row['difference']:+.2f}", f"{row['low']:+.2f} to {row['high']:+.2f}")
+    if name == "equal-tokens vote":
+        away = ("", "")
+    cells = (f"{row['accuracy']:.0%}", *away, f"{row['tokens']:,.0f}", str(row["unanswered"]))
+    return f"| `{name}` | {' | '.join(cells)} |"
+
+
+def verdict_on(row: dict[str, Any], reproduced: bool) -> str:
+    """Say whether it beats the vote at equal tokens, and what a small model can show."""
+    if row["clear"]:
+        return "It is " + ("above" if row["low"] > 0 else "**below**") + " the vote, clearly."
+    weak = "It is not told from a vote at equal tokens: so small a model is too weak for it, or "
+    shown = "; what the method does is shown where it is reproduced." if reproduced else "."
+    return f"{weak}20 problems are too few{shown}"
 
 
 def knob_table(cls: type[registry.Method]) -> list[str]:
