@@ -1,5 +1,6 @@
 """The report in a real browser: it draws, complains of nothing and asks the network nothing."""
 
+import json
 import os
 import shutil
 
@@ -10,7 +11,7 @@ from method_cases import report_of, write_contest
 from playwright.sync_api import sync_playwright
 from report_cases import HOSTILE
 
-from samplewise.report import render, summarise_strategies
+from samplewise.report import render, summarise_decoding, summarise_strategies
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -171,4 +172,49 @@ def test_the_report_on_strategies_opens_cleanly(browser, tmp_path, scheme):
     page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
     assert errors == []
     assert requests == [url]
+    close_narrow(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_on_decoding_opens_cleanly(browser, tmp_path, scheme):
+    rows = [
+        {
+            "prompt": HOSTILE,
+            "text": "a" + HOSTILE,
+            "finish": "stop",
+            "tokens": 3,
+            "pieces": ["a", HOSTILE],
+            "surprises": [0.5, 9.25, 0.1],
+            "entropies": [1.0, 2.0, 0.3],
+            "read": [8, 8],
+            "accepted": [1, 0],
+            "given": [2, 1],
+            "tokens_per_step": 1.5,
+            "speed_up": 1.25,
+        }
+    ]
+    totals = {
+        "prompts": 1,
+        "tokens": 3,
+        "steps": 2,
+        "read": 16,
+        "tokens_per_step": 1.5,
+        "accepted_by_depth": [0.5],
+        "seconds": 1.0,
+        "speed_up": 1.25,
+    }
+    asked = {"draft": HOSTILE, "model": "builtin", "temperature": 0.5, "samplers": [HOSTILE]}
+    summary = summarise_decoding(rows, totals, asked=asked, slowness="too slow " + HOSTILE)
+    (tmp_path / "report.json").write_text(json.dumps(summary))
+    (tmp_path / "run.json").write_text(json.dumps({"version": "1"}))
+    page, errors, requests = watched(browser, render(tmp_path).as_uri(), scheme)
+    for figure, mark in (("accepted", ".bars"), ("surprise", ".scatterlayer .point")):
+        page.wait_for_selector(f"[data-figure={figure}] svg.main-svg {mark}", state="attached")
+    assert "too slow" in page.locator("#verdict").text_content()
+    tokens = page.locator(".token")
+    assert [token.text_content() for token in tokens.all()] == ["a", HOSTILE]
+    assert tokens.nth(1).get_attribute("title") == "9.25 bits of surprise, 2.0 of entropy"
+    assert page.locator(".token.begins").count() == 1
+    assert errors == []
+    assert len(requests) == 1
     close_narrow(page)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,12 @@ class DecodeJob:
         Whether a row that cannot be read stops the run.
     """
 
-    prompts: Sequence[str] = ()
+    prompts: Sequence[str] = field(default_factory=list)
     file: str | None = None
     model: str = "builtin"
     draft: str = "token-recycling"
     verifier: str = "k-seq"
-    samplers: Sequence[str] = ()
+    samplers: Sequence[str] = field(default_factory=list)
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float = 1.0
