@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pickle
 import random
@@ -11,7 +12,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -54,24 +55,60 @@ def check_bad_knobs(method: Method) -> None:
 def found_elsewhere(method: Method, module: str, expression: str) -> str:
     """Evaluate an expression of `s`, a module of checks, and `method` in another process.
 
-    The process has another hash seed. What a library prints while it is loaded does no harm: the
-    answer is the last word.
+    The process has another hash seed, and has served other methods before: it is kept, as it takes
+    seconds to import what most methods need.
     """
-    code = (
-        "import pickle, sys\n"
-        f"from samplewise.testing import {module} as s\n"
-        "method = pickle.load(sys.stdin.buffer)\n"
-        f"print({expression})\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=pickle.dumps(method),
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode().split()[-1]
+    found: tuple[bool, str] = _elsewhere().ask((pickle.dumps(method), module, expression))
+    assert found[0], found[1]
+    return found[1]
+
+
+_ANSWER = """
+import os, pickle, sys, traceback
+from importlib import import_module
+
+out = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)  # what a library prints must not stand among the answers
+while True:
+    try:
+        content, module, expression = pickle.load(sys.stdin.buffer)
+    except EOFError:
+        break
+    try:
+        names = {"s": import_module(f"samplewise.testing.{module}")}
+        names["method"] = pickle.loads(content)
+        found = True, str(eval(expression, names))
+    except BaseException:
+        found = False, traceback.format_exc()
+    pickle.dump(found, out)
+    out.flush()
+"""
+
+
+class _Elsewhere:
+    """A process that answers until this one ends."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _ANSWER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    def ask(self, question: tuple[bytes, str, str]) -> Any:
+        """Put one question."""
+        asked, answers = self._process.stdin, self._process.stdout
+        assert asked
+        assert answers
+        pickle.dump(question, asked)
+        asked.flush()
+        return pickle.load(answers)
+
+
+@functools.cache
+def _elsewhere() -> _Elsewhere:
+    return _Elsewhere()
 
 
 def leaves_global_state(method: Method, digest: Callable[[], str]) -> None:
