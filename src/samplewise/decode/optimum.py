@@ -150,7 +150,7 @@ def by_surplus(target: Floats, draft: Floats) -> tuple[Ints, Floats]:
     known = np.flatnonzero(draft)
     with np.errstate(over="ignore"):
         ratios = target[known] / draft[known]
-    order = ratios.argsort(kind="stable")
+    order = ratios.argsort()
     return known[order], ratios[order]
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,11 +116,11 @@ def choose_lowest(zones: Zones, tokens: Ints) -> Floats:
     mine, place, times = np.unique(zones.zone[tokens], return_inverse=True, return_counts=True)
     corners = [_corners(zones, number) for number in mine]
     edges = np.unique(np.concatenate([at for at, _ in corners]))
+    below = np.array([np.interp(edges, *each) for each in corners])
+    parts = np.diff(below)
     # Between edges the chances to lie higher are linear, and Gauss's rule is exact for products.
     at, weights = np.polynomial.legendre.leggauss((len(tokens) + 1) // 2)
-    inside = (edges[:-1, None] + edges[1:, None] + np.diff(edges)[:, None] * at) / 2
-    higher = np.array([1.0 - np.interp(inside, *each) for each in corners])
-    parts = np.array([np.diff(np.interp(edges, *each)) for each in corners])
+    higher = 1.0 - below[:, :-1, None] - parts[:, :, None] * (1.0 + at) / 2
     lowest = np.empty(len(mine))
     for number, count in enumerate(times):
         powers = times.copy()
@@ -219,14 +219,14 @@ def _partition() -> Callable[..., None]:
 
     @compiled
     def both(above, below, length, mass, count, most):  # type: ignore[no-untyped-def]
-        """Find how much of a stretch around a block lies before it: above and below are its ends,
-        as what is above them."""
+        """Find how much of a stretch around a block lies before it.
+
+        The ends of the block are given as what is above them.
+        """
         low, high = max(0.0, length - below), most
         at = (low + high) / 2
         for _ in range(200):
-            error = (
-                measure(above + at, at, count) + measure(below, length - at, count) - mass
-            )
+            error = measure(above + at, at, count) + measure(below, length - at, count) - mass
             if error > 0:
                 high = at
             else:
@@ -274,9 +274,7 @@ def _partition() -> Callable[..., None]:
                     )
                     part = gap
                     if not fits:
-                        part = both(
-                            1.0 - left, 1.0 - base, length, mass, count, min(gap, length)
-                        )
+                        part = both(1.0 - left, 1.0 - base, length, mass, count, min(gap, length))
                         before = measure(1.0 - left + part, part, count)
                     if part > 0:
                         starts[pieces], ends[pieces] = left - part, left
