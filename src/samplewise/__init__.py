@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from samplewise.rooms import lazily
 
 if TYPE_CHECKING:
     from samplewise.answer import Answers, answer, answer_async
@@ -43,30 +44,23 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Answers": ("answer.base", "Answers"),
-    "answer": ("answer.base", "answer"),
-    "answer_async": ("answer.base", "answer_async"),
-    "Budget": ("budget", "Budget"),
-    "Comparison": ("jobs.comparison", "Comparison"),
-    "Ledger": ("ledger", "Ledger"),
-    "Pool": ("pool", "Pool"),
-    "Selection": ("select.base", "Selection"),
-    "compare": ("jobs.comparison", "compare"),
-    "Decoding": ("decode.decoding", "Decoding"),
-    "decode": ("decode.decoding", "decode"),
-    "method": ("registry", "make"),
-    "methods": ("registry", "methods"),
-    "score": ("score.base", "score"),
-    "select": ("select.base", "select"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that the package itself imports fast."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    value = getattr(importlib.import_module(f"samplewise.{module}"), attribute)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(
+    __name__,
+    {
+        "Answers": "answer.base",
+        "answer": "answer.base",
+        "answer_async": "answer.base",
+        "Budget": "budget",
+        "Comparison": "jobs.comparison",
+        "Decoding": "decode.decoding",
+        "Ledger": "ledger",
+        "Pool": "pool",
+        "Selection": "select.base",
+        "compare": "jobs.comparison",
+        "decode": "decode.decoding",
+        "method": "registry:make",
+        "methods": "registry",
+        "score": "score.base",
+        "select": "select.base",
+    },
+)

@@ -6,11 +6,13 @@ would be hidden. A package whose module object is callable has no such clash.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import types
+from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["open_door"]
+__all__ = ["lazily", "open_door"]
 
 
 class _Room(types.ModuleType):
@@ -31,3 +33,25 @@ def open_door(package: str) -> None:
     True
     """
     sys.modules[package].__class__ = _Room
+
+
+def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Make a package's ``__getattr__``: a name is imported when it is first used.
+
+    Parameters
+    ----------
+    package : str
+        Its ``__name__``.
+    homes : mapping of str to str
+        The module within it that each name is from; ``"module:name"`` where it is another there.
+    """
+
+    def __getattr__(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module, _, other = homes[name].partition(":")
+        value = getattr(importlib.import_module(f"{package}.{module}"), other or name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return __getattr__

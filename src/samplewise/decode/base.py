@@ -186,7 +186,7 @@ class Choice(NamedTuple):
 
     def law(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
         """Give the law over the vocabulary, for the drafts that this choice was made for."""
-        law = self.rest * max(0.0, 1.0 - self.chances.sum())
+        law: NDArray[np.float64] = self.rest * max(0.0, 1.0 - self.chances.sum())
         np.add.at(law, tokens, self.chances)
         return law
 

@@ -81,7 +81,8 @@ def draw_with_replacement(law: Floats, count: int, rng: np.random.Generator) -> 
     sums = law.cumsum()
     # Below the sum even after rounding, so that it falls into a token's part.
     places = np.minimum(rng.random(count) * sums[-1], np.nextafter(sums[-1], 0.0))
-    return np.searchsorted(sums, places, side="right").astype(np.int64)
+    tokens: Ints = np.searchsorted(sums, places, side="right").astype(np.int64)
+    return tokens
 
 
 def draw_without_replacement(law: Floats, count: int, rng: np.random.Generator) -> Ints:
@@ -99,7 +100,8 @@ def draw_without_replacement(law: Floats, count: int, rng: np.random.Generator) 
     # In logarithms, where no probability is too small for its clock.
     clocks = np.log(rng.standard_exponential(len(tokens))) - np.log(law[tokens])
     first = np.argpartition(clocks, count - 1)[:count]
-    return tokens[first[clocks[first].argsort()]]
+    drawn: Ints = tokens[first[clocks[first].argsort()]]
+    return drawn
 
 
 def draw_greedily(law: Floats, count: int, rng: np.random.Generator) -> Ints:
@@ -157,13 +159,17 @@ def every_draft(law: Floats, count: int, scheme: Scheme) -> tuple[Ints, Floats]:
         last = np.setdiff1d(known, top)
         tokens = np.column_stack([np.tile(top, (len(last), 1)), last])
         return tokens, law[last] / law[last].sum()
-    if scheme == "with-replacement":
-        outcomes = itertools.product(known, repeat=count)
-    else:
-        outcomes = itertools.permutations(known, count)
-    tokens = np.array(list(outcomes), np.int64)
+    with_replacement = scheme == "with-replacement"
+    tokens = np.array(
+        list(
+            itertools.product(known, repeat=count)
+            if with_replacement
+            else itertools.permutations(known, count)
+        ),
+        np.int64,
+    )
     chances = law[tokens]
-    if scheme == "without-replacement":
+    if not with_replacement:
         left = np.tile(law, (len(tokens), 1))
         for place in range(count):
             chances[:, place] /= left.sum(axis=1)

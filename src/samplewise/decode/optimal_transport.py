@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,12 @@ class KSequential(Verifier):
     factor : float, optional
         1 or more: this factor, which saves the search for the best; the number of drafts is always
         large enough. Where it is too small to keep the law, the least is used.
+
+    Notes
+    -----
+    The least factor keeps most drafts as they are tried. A larger one leaves more of the target to
+    the draw that follows if none is kept, which may hit a draft too, and such hits count: now and
+    then it is the better one.
 
     References
     ----------
@@ -134,9 +140,9 @@ def kseq_rho(target: Floats, draft: Floats, count: int, tolerance: float = 1e-6)
 
     Examples
     --------
-    >>> p = np.array([0.25, 0.75])
-    >>> kseq_rho(p, p, 4), round(kseq_rho(p, np.array([0.75, 0.25]), 2), 4)
-    (1.0, 1.5)
+    >>> p, q = np.array([0.25, 0.75]), np.array([0.75, 0.25])
+    >>> kseq_rho(p, p, 4), round(kseq_rho(p, q, 2), 4)
+    (1.0, 1.5931)
     """
     low, high = 1.0, float(count)
     if _keeps_law(target, draft, count, low):
@@ -269,9 +275,10 @@ def transport_plan(target: Floats, draft: Floats, count: int, scheme: Scheme) ->
     )
 
 
-def _excess(limits: Floats, sums: Floats) -> Floats:
+def _excess(limits: Floats, sums: NDArray[Any]) -> Floats:
     """Give the factors that bring sums down to their limits."""
-    return np.divide(limits, sums, out=np.ones(len(sums)), where=sums > limits)
+    factors: Floats = np.divide(limits, sums, out=np.ones(len(sums)), where=sums > limits)
+    return factors
 
 
 def choose_by_plan(target: Floats, draft: Floats, tokens: Ints, scheme: Scheme) -> Choice:

@@ -77,7 +77,7 @@ def optimal_acceptance(
     Without replacement, P(all drafts lie in H) is an integral over the time at which the first
     token outside H comes, where tokens come by independent exponential clocks. The times are
     powers of 2 with half exponents, so that the chances at one are products of those at another.
-    The error is below 1e-10 wherever it was compared with exact values.
+    The error is below 1e-8 wherever it was compared with exact values, among 50,000 tokens too.
 
     References
     ----------
@@ -150,7 +150,7 @@ def by_surplus(target: Floats, draft: Floats) -> tuple[Ints, Floats]:
     known = np.flatnonzero(draft)
     with np.errstate(over="ignore"):
         ratios = target[known] / draft[known]
-    order = ratios.argsort(kind="stable")
+    order = ratios.argsort()
     return known[order], ratios[order]
 
 

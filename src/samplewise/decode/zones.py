@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,37 +114,27 @@ def choose_lowest(zones: Zones, tokens: Ints) -> Floats:
     [0.0, 1.0]
     """
     mine, place, times = np.unique(zones.zone[tokens], return_inverse=True, return_counts=True)
-    corners = [_corners(zones, number) for number in mine]
-    edges = np.unique(np.concatenate([at for at, _ in corners]))
-    # Between edges the chances to lie higher are linear, and Gauss's rule is exact for products.
-    at, weights = np.polynomial.legendre.leggauss((len(tokens) + 1) // 2)
-    inside = (edges[:-1, None] + edges[1:, None] + np.diff(edges)[:, None] * at) / 2
-    higher = np.array([1.0 - np.interp(inside, *each) for each in corners])
-    parts = np.array([np.diff(np.interp(edges, *each)) for each in corners])
-    lowest = np.empty(len(mine))
-    for number, count in enumerate(times):
-        powers = times.copy()
-        powers[number] = count - 1
-        others = (higher ** powers[:, None, None]).prod(axis=0)
-        lowest[number] = parts[number] @ (others @ weights) / 2
-    lowest /= times @ lowest
-    chances: Floats = lowest[place]
+    parts = [slice(zones.offsets[zone], zones.offsets[zone + 1]) for zone in mine]
+    starts = np.concatenate([zones.starts[part] for part in parts])
+    shares = np.concatenate([_shares(zones.ends[part] - zones.starts[part]) for part in parts])
+    owners = np.repeat(np.arange(len(mine)), [part.stop - part.start for part in parts])
+    order = starts.argsort()
+    owners, shares = owners[order], shares[order]
+    # Pieces of one zone with no other drafted one between them are as good as one piece.
+    first = np.flatnonzero(np.append(True, owners[1:] != owners[:-1]))
+    owners, shares = owners[first], np.add.reduceat(shares, first)
+    below = np.where(owners == np.arange(len(mine))[:, None], shares, 0.0).cumsum(axis=1)
+    # No draft lies below the end of a piece; where one did not before, it is the piece's owner's.
+    none = np.append(1.0, ((1.0 - below).clip(0.0) ** times[:, None]).prod(axis=0))
+    lowest = np.bincount(owners, -np.diff(none), len(mine)) / times
+    chances: Floats = (lowest / (times @ lowest))[place]
     return chances
 
 
-def _corners(zones: Zones, number: int) -> tuple[Floats, Floats]:
-    """Give the corners of the chance to lie below a point, for a place in one zone."""
-    part = slice(zones.offsets[number], zones.offsets[number + 1])
-    starts, ends = zones.starts[part], zones.ends[part]
-    order = starts.argsort()
-    # A zone too short for the numbers here is a point, which is made as short as they allow.
-    starts, ends = starts[order], np.maximum(ends[order], np.nextafter(starts[order], 2.0))
-    sums = (ends - starts).cumsum()
-    below = np.append(0.0, sums / sums[-1])
-    return (
-        np.column_stack([starts, ends]).ravel(),
-        np.column_stack([below[:-1], below[1:]]).ravel(),
-    )
+def _shares(lengths: Floats) -> Floats:
+    """Give each piece's part of a zone; one too short for the numbers here is a point."""
+    total = lengths.sum()
+    return lengths / total if total > 0 else np.full(len(lengths), 1.0 / len(lengths))
 
 
 def _reachable(target: Floats, draft: Floats, ratios: Floats, count: int) -> Floats:
@@ -219,8 +209,10 @@ def _partition() -> Callable[..., None]:
 
     @compiled
     def both(above, below, length, mass, count, most):  # type: ignore[no-untyped-def]
-        """Find how much of a stretch around a block lies before it: above and below are its ends,
-        as what is above them."""
+        """Find how much of a stretch around a block lies before it.
+
+        The ends of the block are given as what is above them.
+        """
         low, high = max(0.0, length - below), most
         at = (low + high) / 2
         for _ in range(200):
