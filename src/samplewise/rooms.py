@@ -46,7 +46,7 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         The module within it that each name is from; ``"module:name"`` where it is another there.
     """
 
-    def __getattr__(name: str) -> Any:
+    def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, _, other = homes[name].partition(":")
@@ -54,4 +54,4 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         setattr(sys.modules[package], name, value)
         return value
 
-    return __getattr__
+    return find
