@@ -12,6 +12,7 @@ ancestral sampler up to N calls and O(N L V). Source: arXiv 2409.02908.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -156,8 +157,9 @@ class FirstHitting(MaskedSampler):
         0 (that is a rule of our own: the paper's is not known). For few groups, 128 or less at
         1,024 tokens. ``predictor-corrector`` is experimental, and reconstructed: the paper's rule
         could not be read. Here, the next call, made anyway, redraws the group from the mean of its
-        prediction before and after. The network then speaks of tokens it can see, which a masked
-        model was never taught.
+        prediction before and after, by the same random numbers, so that a token stays where the
+        prediction does. The network then speaks of tokens it can see, which a masked model was
+        never taught.
     temperature : float
         What logits are divided by, above 0.
     schedule : {'linear', 'cosine'}
@@ -272,14 +274,15 @@ class _Filling:
     def run(self, variant: Variant) -> Unmasked:
         """Fill all groups."""
         before: Call | None = None
+        noise = self.rng
         draws = 0
         for group in range(self.starts.shape[1] - 1):
             rows, ranks = self._members(group)
             call = self.network.call(self.tokens, np.unique(rows), self._moment(group))
             if variant == "predictor-corrector" and before is not None:
-                draws += self._correct(group - 1, before, call)
-            older = before if variant == "extrapolate" else None
-            self._predict(rows, ranks, call, older)
+                draws += self._correct(group - 1, before, call, noise)
+            noise = copy.deepcopy(self.rng)
+            self._predict(rows, ranks, call, before if variant == "extrapolate" else None)
             draws += len(rows)
             before = call
         times = np.full(self.order.shape, np.nan) if self.times is None else self.times
@@ -325,19 +328,19 @@ class _Filling:
             self.times[rows, ranks],
         )
 
-    def _correct(self, group: int, before: Call, call: Call) -> int:
-        """Redraw a group where there is a newer prediction; give the number of draws."""
+    def _correct(self, group: int, before: Call, call: Call, noise: np.random.Generator) -> int:
+        """Redraw a group, by the numbers it was drawn with; give the number of draws."""
         rows, ranks = self._members(group)
-        known = call.knows(rows)
-        rows, places = rows[known], self.order[rows, ranks][known]
+        places = self.order[rows, ranks]
+        known = call.knows(rows)  # a row that was filled meanwhile has no newer prediction
 
         def draw(part: slice) -> Ints:
-            r, place = rows[part], places[part]
-            laws = (before.laws(r, place) + call.laws(r, place)) / 2
-            return categorical(laws, self.rng, self.dtype)
+            laws, new = before.laws(rows[part], places[part]), known[part]
+            laws[new] = (laws[new] + call.laws(rows[part][new], places[part][new])) / 2
+            return categorical(laws, noise, self.dtype)
 
         self.tokens[rows, places] = _in_blocks(draw, len(rows), call.vocabulary)
-        return len(rows)
+        return int(known.sum())
 
 
 def random_order(masked: NDArray[np.bool_], rng: np.random.Generator) -> Ints:

@@ -6,6 +6,7 @@ O(places x vocabulary) for the laws that are asked for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -119,17 +120,22 @@ class Call:
         return scores
 
 
-def torch_model(module: torch.nn.Module, vocabulary: int) -> MaskedModel:
+def torch_model(
+    module: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
+    vocabulary: int,
+    device: str = "cpu",
+) -> MaskedModel:
     """Make a masked model of a PyTorch module.
 
     Parameters
     ----------
-    module : torch.nn.Module
+    module : torch.nn.Module or callable
         ``module(tokens, time)`` gives logits of the shape (rows, length, vocabulary or more); what
-        is beyond the vocabulary, such as a column of the mask, is cut off. Both arguments are
-        tensors on the module's device (time in float32), or None for the time. The module is used
-        as it is: call its `eval()` before, where that matters.
+        is beyond the vocabulary, such as a column of the mask, is cut off. The time is in float32,
+        or None. The module is used as it is: call its `eval()` before, where that matters.
     vocabulary : int
+    device : str
+        Where the module is, such as ``"cuda"``.
 
     Returns
     -------
@@ -138,16 +144,11 @@ def torch_model(module: torch.nn.Module, vocabulary: int) -> MaskedModel:
     Examples
     --------
     >>> import torch
-    >>> class Uniform(torch.nn.Module):
-    ...     def forward(self, tokens, time):
-    ...         return torch.zeros(*tokens.shape, 3)
-    >>> torch_model(Uniform(), 2)(np.array([[2, 2]]), None).shape
+    >>> model = torch_model(lambda tokens, time: torch.zeros(*tokens.shape, 3), vocabulary=2)
+    >>> model(np.array([[2, 2]]), None).shape
     (1, 2, 2)
     """
     import torch
-
-    parameter = next(module.parameters(), None)
-    device = "cpu" if parameter is None else parameter.device
 
     def model(tokens: Ints, time: Floats | None) -> NDArray[np.float32]:
         times = None if time is None else torch.from_numpy(time).float().to(device)
