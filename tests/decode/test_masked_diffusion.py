@@ -434,6 +434,7 @@ def test_logits_that_make_no_sense(sampler, logits, word):
         ("ancestral", {"steps": 0}, "steps"),
         ("ancestral", {"temperature": 0.0}, "temperature"),
         ("ancestral", {"sample_dtype": "float16"}, "sample_dtype"),
+        ("ancestral", {"largest_gumbel": 0.0}, "largest_gumbel"),
         ("fhs", {"groups": 0}, "groups"),
         ("fhs", {"variant": "third-order"}, "variant"),
         ("fhs", {"schedule": "square"}, "schedule"),

@@ -85,7 +85,7 @@ def categorical(
     dtype : {'float64', 'float32'}
         Of random numbers and of all that is computed with them.
     largest : float, optional
-        Largest Gumbel number: random numbers are scaled into the range that goes with it.
+        Largest Gumbel number, above 0: random numbers are scaled into the range that goes with it.
 
     Returns
     -------

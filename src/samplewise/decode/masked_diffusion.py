@@ -65,8 +65,8 @@ class Ancestral(MaskedSampler):
     sample_dtype : {'float64', 'float32'}
         Of the random numbers.
     largest_gumbel : float, optional
-        Scales random numbers so that no Gumbel number is larger: the fault of 32 bits alone, made
-        at will. ``max_gumbel("float32")`` is 16.6355.
+        Scales random numbers so that no Gumbel number is larger than this, above 0: the fault of
+        32 bits, made at will. ``max_gumbel("float32")`` is 16.6355.
 
     References
     ----------
@@ -95,6 +95,11 @@ class Ancestral(MaskedSampler):
         super().__post_init__()
         if self.steps < 1:
             raise UsageError(f"knob 'steps' is {self.steps}", mend="give 1 or more")
+        if self.largest_gumbel is not None and self.largest_gumbel <= 0:
+            raise UsageError(
+                f"knob 'largest_gumbel' is {self.largest_gumbel}",
+                mend="give a number above 0, or none",
+            )
         _check_temperature(self.temperature)
 
     def unmask(
@@ -279,12 +284,13 @@ class _Filling:
         for group in range(self.starts.shape[1] - 1):
             rows, ranks = self._members(group)
             call = self.network.call(self.tokens, np.unique(rows), self._moment(group))
-            if variant == "predictor-corrector" and before is not None:
-                draws += self._correct(group - 1, before, call, noise)
-            noise = copy.deepcopy(self.rng)
+            if variant == "predictor-corrector":
+                if before is not None:
+                    draws += self._correct(group - 1, before, call, noise)
+                noise = copy.deepcopy(self.rng)
             self._predict(rows, ranks, call, before if variant == "extrapolate" else None)
             draws += len(rows)
-            before = call
+            before = None if variant == "plain" else call
         times = np.full(self.order.shape, np.nan) if self.times is None else self.times
         return Unmasked(self.tokens, times, self.order, self.network.calls, draws)
 
