@@ -367,7 +367,7 @@ def judge(
     _, _, cut_loss = gap(runs, "loss", CUT, ANCESTRAL)
     _, _, cut_entropy = gap(runs, "entropy", CUT, ANCESTRAL)
     claims: dict[str, Any] = {
-        "first hitting is as good as 1,000 ancestral steps": 1 if low <= 0 else -1,
+        "first hitting is no worse than 1,000 ancestral steps, beyond noise": 1 if low <= 0 else -1,
         "and calls the network a tenth as often as an uncached grid of 1,000": 1
         if fewer >= 10
         else -1,
