@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from samplewise import registry
 from samplewise.decode.drafting import draw_drafts, draw_with_replacement, every_draft
 from samplewise.errors import UsageError
-from samplewise.rng import RandomState
+from samplewise.rng import RandomState, generator
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +41,7 @@ __all__ = [
     "Verifier",
     "as_law",
     "as_laws",
+    "as_tokens",
 ]
 
 Scheme: TypeAlias = Literal["with-replacement", "without-replacement", "greedy"]
@@ -50,11 +51,15 @@ Under ``"greedy"`` all drafts but the last are the likeliest tokens (the lower i
 alike), and the last is drawn from the others.
 """
 
-MaskedModel: TypeAlias = Callable[[NDArray[np.int64], Any], NDArray[np.floating[Any]]]
+MaskedModel: TypeAlias = Callable[
+    [NDArray[np.int64], "NDArray[np.float64] | None"], NDArray[np.floating[Any]]
+]
 """``model(tokens, time)`` gives logits.
 
 Tokens have the shape (rows, length), with the vocabulary's size as the mask; times the shape
-(rows,), from 0 (data) to 1 (all masked), or None; logits the shape (rows, length, vocabulary).
+(rows,), from 0 (data) to 1 (all masked), or None where a sampler has no times; logits the shape
+(rows, length, vocabulary): none for the mask, so that it is never drawn. A token that must not be
+drawn has the logit minus infinity. The number of rows may change from call to call.
 """
 
 
@@ -373,18 +378,21 @@ class Verifier(Decoder):
 class Unmasked:
     """What a sampler made of masks.
 
+    Rows may have had different numbers of masks; `masks` is the largest of them.
+
     Attributes
     ----------
     tokens : ndarray of int64, shape (rows, length)
         Without masks.
     times : ndarray of float64, shape (rows, masks)
-        When each mask fell, from the first to the last; NaN where the method has no times.
+        When each mask fell, from the first to the last, from 1 down to 0. NaN after a row's last
+        mask, and where the method has no times.
     order : ndarray of int64, shape (rows, masks)
-        The place of the mask that fell first, second, ...
+        The place of the mask that fell first, second, ...; -1 after a row's last mask.
     calls : int
-        Calls of the network, for all rows together.
+        Calls of the network, each of them for all rows that still had masks.
     draws : int
-        Tokens drawn, those that were thrown away among them.
+        Tokens drawn in all rows, those that were thrown away among them.
     """
 
     tokens: NDArray[np.int64]
@@ -396,15 +404,17 @@ class Unmasked:
 
 @dataclass(frozen=True)
 class MaskedSampler(Decoder):
-    """Base of the methods that fill the masks of a masked diffusion model."""
+    """Base of the methods that fill the masks of a masked diffusion model.
+
+    A method derives from it, sets `name`, and writes `unmask`.
+    """
 
     kind: ClassVar[str] = "masked sampler"
 
-    @abstractmethod
     def fill(
         self,
         model: MaskedModel,
-        tokens: NDArray[np.int64],
+        tokens: ArrayLike,
         vocabulary: int,
         rng: RandomState = None,
     ) -> Unmasked:
@@ -413,11 +423,63 @@ class MaskedSampler(Decoder):
         Parameters
         ----------
         model : callable
-        tokens : ndarray of int64, shape (rows, length)
-            Below `vocabulary`; a mask is `vocabulary` itself.
+            See `MaskedModel`.
+        tokens : array_like of int, shape (rows, length)
+            Below `vocabulary`; a mask is `vocabulary` itself. It is not changed.
         vocabulary : int
+            Number of tokens, without the mask.
         rng : int, numpy.random.Generator or None
+
+        Returns
+        -------
+        Unmasked
+
+        Raises
+        ------
+        UsageError
+            If the tokens are no table of such numbers, the rows have fewer masks than the method
+            needs, or the model gives no logits of the right shape.
         """
+        return self.unmask(model, as_tokens(tokens, vocabulary), vocabulary, generator(rng))
+
+    @abstractmethod
+    def unmask(
+        self,
+        model: MaskedModel,
+        tokens: NDArray[np.int64],
+        vocabulary: int,
+        rng: np.random.Generator,
+    ) -> Unmasked:
+        """Fill every mask of a table of its own, which `fill` has checked."""
+
+
+def as_tokens(values: ArrayLike, vocabulary: int) -> NDArray[np.int64]:
+    """Copy a table of tokens, of which `vocabulary` stands for a mask.
+
+    Raises
+    ------
+    UsageError
+        If it is no table of whole numbers from 0 to `vocabulary`.
+
+    Examples
+    --------
+    >>> as_tokens([[0, 2, 2]], vocabulary=2)
+    array([[0, 2, 2]])
+    """
+    if vocabulary < 1:
+        raise UsageError(f"vocabulary is {vocabulary}", mend="give the number of tokens")
+    table = np.asarray(values)
+    if table.ndim != 2 or not np.issubdtype(table.dtype, np.integer):
+        raise UsageError(
+            f"tokens have the shape {table.shape} and the type {table.dtype}",
+            mend="give whole numbers, a row for each text",
+        )
+    if table.size and not 0 <= table.min() <= table.max() <= vocabulary:
+        raise UsageError(
+            f"tokens go from {table.min()} to {table.max()}, with a vocabulary of {vocabulary}",
+            mend=f"give 0 to {vocabulary - 1}, and {vocabulary} for a mask",
+        )
+    return table.astype(np.int64)
 
 
 def as_law(values: ArrayLike, name: str = "law") -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ dimensions.
 
 Cost: Vendi score O(n d min(n, d)); distances to neighbours O(n^2 d) in blocks; the others linear.
 Source: Vendi score, arXiv 2210.02410, and its orders, arXiv 2310.12952; instruction diversity,
-arXiv 2410.04717.
+arXiv 2410.04717; entropy of a sequence, arXiv 2409.02908.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = [
     "mean_pairwise_similarity",
     "neighbour_distances",
     "ngram_entropy",
+    "sequence_entropy",
     "vendi_score",
 ]
 
@@ -192,6 +193,33 @@ def ngram_entropy(texts: Sequence[str], n: int = 1) -> float:
         return 0.0
     share = np.fromiter(counts.values(), np.float64) / counts.total()
     return abs(float(share @ np.log2(share)))
+
+
+def sequence_entropy(tokens: Sequence[Hashable] | NDArray[np.int64]) -> float:
+    """Give the entropy of the tokens of one sequence, in nats.
+
+    Low where a text repeats itself. Report it beside any perplexity of drawn texts, which
+    repetition makes better.
+
+    Raises
+    ------
+    ValueError
+        If there is no token.
+
+    References
+    ----------
+    arXiv 2409.02908, section 5
+
+    Examples
+    --------
+    >>> round(sequence_entropy("abab"), 4), sequence_entropy([7, 7, 7])
+    (0.6931, 0.0)
+    """
+    counts = Counter(list(tokens))
+    if not counts:
+        raise ValueError("there is no token")
+    share = np.fromiter(counts.values(), np.float64) / counts.total()
+    return abs(float(share @ np.log(share)))
 
 
 def _rows(vectors: ArrayLike) -> Floats:
