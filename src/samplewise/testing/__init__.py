@@ -1,5 +1,6 @@
 """Contract checks of every room, for our methods and yours."""
 
+from samplewise.testing.decoders import check_decoder, decoder_checks
 from samplewise.testing.scorers import check_scorer, scorer_checks
 from samplewise.testing.selectors import check_selector, selector_checks
 from samplewise.testing.strategies import (
@@ -12,9 +13,11 @@ from samplewise.testing.strategies import (
 __all__ = [
     "ScriptedModel",
     "ScriptedVerifier",
+    "check_decoder",
     "check_scorer",
     "check_selector",
     "check_strategy",
+    "decoder_checks",
     "scorer_checks",
     "selector_checks",
     "strategy_checks",
