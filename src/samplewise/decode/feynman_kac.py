@@ -549,7 +549,8 @@ class FeynmanKac(Decoder):
         resampler = self._resampler(shape[:2], generator(seed_of(random)))
         x = noising.start(shape, target.power, random)
         if start is not None:
-            x = _started(start, shape if populations else shape[1:]).reshape(shape)
+            given = shape if populations else shape[1:]
+            x = _finite(start, "start", 0.0, given).reshape(shape)
         found = self._run(x, models, target, noising, resampler, random)
         return found if populations else _only(found)
 
@@ -564,7 +565,8 @@ class FeynmanKac(Decoder):
     ) -> Particles:
         shape, dt = x.shape, 1 / self.steps
         flat = (-1, shape[2])
-        resampler.gather(_finite(target.start_log_weights(x.reshape(flat)), "start weight", 0.0))
+        weights = target.start_log_weights(x.reshape(flat))
+        x = resampler.begin(x, _finite(weights, "weight", 0.0, (x.size // shape[2],)))
         sizes, unique = [], []
         for step in range(self.steps):
             t = step / self.steps
@@ -611,6 +613,11 @@ class _Resampler:
         self.random, self.least = random, least
         self.log_weights: Floats = np.zeros(shape)
         self.ancestors: Indices = np.tile(np.arange(shape[1]), (shape[0], 1))
+
+    def begin(self, x: Floats, log_weights: Floats) -> Floats:
+        """Take the weights that particles start with."""
+        self.gather(log_weights)
+        return x
 
     def gather(self, increments: Floats, clamp: float | None = None) -> None:
         """Add to the log-weights; what is added to all alike is left out."""
@@ -670,6 +677,11 @@ class _BirthDeath(_Resampler):
         self.threshold = random.standard_exponential(shape)
         self.gain: Floats = np.zeros(shape)
 
+    def begin(self, x: Floats, log_weights: Floats) -> Floats:
+        """Resample by the weights that particles start with, which no clock knows of."""
+        super().gather(log_weights)
+        return self.select(x, np.full(len(x), True))
+
     def gather(self, increments: Floats, clamp: float | None = None) -> None:
         """Lower every clock by what its particle loses."""
         self.gain = self.centred(increments, clamp)
@@ -680,10 +692,10 @@ class _BirthDeath(_Resampler):
         dying = self.threshold < 0
         chosen = np.tile(np.arange(dying.shape[1]), (len(dying), 1))
         for row in np.flatnonzero(dying.any(axis=1)):
-            births = np.cumsum(self.gain[row].clip(0))
-            if births[-1] > 0:
-                points = births[-1] * self.random.random(dying[row].sum())
-                chosen[row, dying[row]] = np.searchsorted(births, points, side="right")
+            births = self.gain[row].clip(0)
+            chosen[row, dying[row]] = self.random.choice(
+                len(births), dying[row].sum(), p=births / births.sum()
+            )
         self.threshold = np.where(
             dying, self.random.standard_exponential(dying.shape), self.threshold
         )
@@ -711,10 +723,6 @@ def _finite(values: ArrayLike, what: str, t: float, shape: tuple[int, ...] | Non
             mend="look at the model there; more steps help where particles run away",
         )
     return found
-
-
-def _started(start: ArrayLike, shape: tuple[int, ...]) -> Floats:
-    return _finite(start, "start", 0.0, shape)
 
 
 def _check_positive(name: str, value: float) -> None:

@@ -114,7 +114,9 @@ def systematic_resampling(log_weights: ArrayLike, u: ArrayLike) -> NDArray[np.in
     # Equal weights are ones here, so that K of them come out as whole numbers; and nothing is left
     # behind the last particle that has any weight.
     ends = np.where(sums < total, np.minimum(sums * (count / total), count), count)
-    points = np.ceil(ends - first[..., None]).astype(np.int64)
+    whole = np.floor(ends)
+    # ceil(ends - u), with no difference that rounds.
+    points = whole.astype(np.int64) + (ends - whole > first[..., None])
     offspring = np.diff(points, axis=-1, prepend=0)
     names = np.broadcast_to(np.arange(count), offspring.shape)
     return np.repeat(names.ravel(), offspring.ravel()).reshape(offspring.shape)
