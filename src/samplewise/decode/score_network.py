@@ -152,7 +152,7 @@ class ScoreNetwork:
         """
         torch = need("torch", "torch", "training a score network")
         points = np.asarray(data, np.float64)
-        if points.ndim != 2 or not np.isfinite(points).all() or not points.std(axis=0).any():
+        if points.ndim != 2 or not np.isfinite(points).all() or not (points != points[:1]).any():
             raise UsageError(
                 f"data has the shape {points.shape}",
                 mend="give finite points of shape (n, d), two different ones at least",
