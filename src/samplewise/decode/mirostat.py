@@ -523,6 +523,8 @@ def _processor_class() -> Any:
     class MirostatProcessor(_Follower, LogitsProcessor):  # type: ignore[misc]
         """A processor of transformers."""
 
+        supports_continuous_batching = False  # it gives the rows other texts from call to call
+
     return MirostatProcessor
 
 
