@@ -17,7 +17,7 @@ from samplewise.models import load
 
 BEFORE = 200
 """Tokens that were read already."""
-CALLS = 20
+CALLS = 10
 """Calls of a processor in one measurement."""
 
 
@@ -31,8 +31,8 @@ def forward_pass(rows: int) -> tuple[Callable[[], None], torch.Tensor]:
     def read() -> None:
         with torch.inference_mode():
             for _ in range(CALLS):
-                lm.model(input_ids=ids[:, -1:], past_key_values=cache, use_cache=True)
-                cache.crop(BEFORE)
+                lm.model(input_ids=ids[:, -1:], use_cache=True, **{lm.cache_name: cache})
+                cache.crop(-1)  # the token that was read
 
     with torch.inference_mode():
         scores = lm.model(input_ids=ids).logits[:, -1].float()
@@ -67,7 +67,7 @@ def main() -> None:
                 "forward pass": read,
                 **{name: processing(name, scores) for name in names},
             },
-            repeats=9,
+            repeats=7,
             in_process=True,
             setting={
                 "rows": rows,

@@ -420,6 +420,16 @@ def test_padding_after_a_rows_end_leaves_mu():
     assert ended.rate() == pytest.approx(float(np.nanmean(ended.error)) + 1.0)
 
 
+@BOTH
+def test_padding_that_was_masked_before_leaves_mu_too(cls):
+    processor, scores = cls(mu0=100.0).processor(), torch.tensor([[1.0, 0.0, -math.inf]])
+    assert torch.equal(processor(torch.tensor([[0]]), scores), scores)
+    processor(torch.tensor([[0, 2]]), scores)
+    [trace] = processor.trace(torch.tensor([[0, 2, 0]]))
+    assert trace.mu.tolist() == [100.0, 100.0]
+    assert trace.kept.tolist() == [2, 2]
+
+
 @pytest.mark.parametrize("sample", [True, False])
 def test_beams_are_refused(sample, model):
     with pytest.raises(UsageError, match="beams"):

@@ -333,16 +333,18 @@ class Mirostat(SurpriseControl):
     def keep(self, logs: Any, mu: Any, xp: Any) -> Any:
         """Keep the likeliest tokens, up to the rank whose surprise under Zipf's law is `mu`."""
         vocabulary = logs.shape[-1]
-        head, _ = _largest(logs, min(self.candidates, vocabulary), xp)
+        head, places = _largest(logs, min(self.candidates, vocabulary), xp)
         rank = xp.exp(log_cutoffs(fit_exponents(head, xp), mu, vocabulary, xp))
         rank = xp.round(rank) + 1 if self.rounding == "script" else xp.floor(rank)
         rank = rank.clip(1, vocabulary)
         # The one number that is needed off the device: no token beyond it has to be sorted.
         all_stay = rank >= vocabulary
         most = int(xp.where(all_stay, 1, rank).max())
-        _, places = _largest(logs, most, xp)
+        if most > places.shape[1]:
+            _, places = _largest(logs, most, xp)
         stays = xp.arange(most, **({} if xp is np else {"device": logs.device})) < rank[:, None]
-        return _put(xp.zeros_like(logs, dtype=bool), places, stays, xp) | all_stay[:, None]
+        keep = _put(xp.zeros_like(logs, dtype=bool), places[:, :most], stays, xp)
+        return (keep | all_stay[:, None]) & (logs > -math.inf)
 
 
 @dataclass(frozen=True)
@@ -421,7 +423,7 @@ class _Follower:
         self._follow(input_ids, logits, torch)
         self._law = self.method.law(logits, self._mu, torch)
         self._ids = input_ids.clone()
-        return scores.masked_fill(~self._law.keep, -math.inf)
+        return torch.where(self._law.keep, scores, -math.inf)
 
     def trace(self, sequences: torch.Tensor | None = None) -> list[Trace]:
         """Say what happened since the last start of each row.
