@@ -88,7 +88,9 @@ class Drawn(NamedTuple):
     mu : float
         The limit it was drawn under.
     saturated : bool
-        Whether `mu` was at its cap: all tokens may come, and it still is too little surprise.
+        Whether `mu` was at `mu_max`, or so high that all it cuts has less than 2^-16 of the
+        probability together (log2 V + 16 bits): nearly all may come, and it still is too little
+        surprise. Where most tokens are so, the model cannot supply the target.
     """
 
     surprise: Any
@@ -134,10 +136,10 @@ class SurpriseControl(Sampler):
     mu0 : float, optional
         Where `mu` starts; by default twice `tau`.
     mu_max : float, optional
-        Where `mu` stops rising, not below `mu0`; infinite for no such place. By default log2 V + 16
-        bits, or `mu0` if that is more: all that is cut there has less than 2^-16 of the
-        probability. Without it, a stretch in which the model has no surprise to give would be made
-        up for by as long a stretch of plain sampling. A rule of this library, not of the paper.
+        Where `mu` stops rising, not below `mu0`; by default nowhere, as the paper has it: what a
+        stretch without surprises lacked is then made up for by what comes after it. With a limit
+        the loop soon cuts again once the model has surprises to give, and the mean stays below the
+        target. A rule of this library.
     surprise : {'model', 'truncated'}
         Which surprise is steered: in the law before any token was cut, as the paper has it, or in
         what is left of it, as llama.cpp has it, where the text's own rate comes out higher.
@@ -275,14 +277,10 @@ class SurpriseControl(Sampler):
             share = xp.where(law.keep, xp.exp(law.logs), 0.0).sum(-1)
             error = error + xp.log2(share)
         surprise, error = (xp.where(was_kept, one, math.nan) for one in (surprise, error))
-        cap = self._cap(law.logs.shape[-1])
+        cap = math.inf if self.mu_max is None else self.mu_max
         after = xp.where(was_kept, mu - self.eta * error, mu).clip(max=cap)
-        return Drawn(surprise, error, law.keep.sum(-1), mu, mu >= cap), after
-
-    def _cap(self, vocabulary: int) -> float:
-        if self.mu_max is not None:
-            return self.mu_max
-        return max(self._mu0, math.log2(vocabulary) + _ALL)
+        nearly_all = min(cap, math.log2(law.logs.shape[-1]) + _ALL)
+        return Drawn(surprise, error, law.keep.sum(-1), mu, mu >= nearly_all), after
 
 
 @dataclass(frozen=True)
@@ -335,16 +333,18 @@ class Mirostat(SurpriseControl):
     def keep(self, logs: Any, mu: Any, xp: Any) -> Any:
         """Keep the likeliest tokens, up to the rank whose surprise under Zipf's law is `mu`."""
         vocabulary = logs.shape[-1]
-        head, _ = _largest(logs, min(self.candidates, vocabulary), xp)
+        head, places = _largest(logs, min(self.candidates, vocabulary), xp)
         rank = xp.exp(log_cutoffs(fit_exponents(head, xp), mu, vocabulary, xp))
         rank = xp.round(rank) + 1 if self.rounding == "script" else xp.floor(rank)
         rank = rank.clip(1, vocabulary)
         # The one number that is needed off the device: no token beyond it has to be sorted.
         all_stay = rank >= vocabulary
         most = int(xp.where(all_stay, 1, rank).max())
-        _, places = _largest(logs, most, xp)
+        if most > places.shape[1]:
+            _, places = _largest(logs, most, xp)
         stays = xp.arange(most, **({} if xp is np else {"device": logs.device})) < rank[:, None]
-        return _put(xp.zeros_like(logs, dtype=bool), places, stays, xp) | all_stay[:, None]
+        keep = _put(xp.zeros_like(logs, dtype=bool), places[:, :most], stays, xp)
+        return (keep | all_stay[:, None]) & (logs > -math.inf)
 
 
 @dataclass(frozen=True)
@@ -423,7 +423,7 @@ class _Follower:
         self._follow(input_ids, logits, torch)
         self._law = self.method.law(logits, self._mu, torch)
         self._ids = input_ids.clone()
-        return scores.masked_fill(~self._law.keep, -math.inf)
+        return torch.where(self._law.keep, scores, -math.inf)
 
     def trace(self, sequences: torch.Tensor | None = None) -> list[Trace]:
         """Say what happened since the last start of each row.
@@ -524,6 +524,8 @@ def _processor_class() -> Any:
 
     class MirostatProcessor(_Follower, LogitsProcessor):  # type: ignore[misc]
         """A processor of transformers."""
+
+        supports_continuous_batching = False  # it gives the rows other texts from call to call
 
     return MirostatProcessor
 
