@@ -36,7 +36,7 @@ PAPER = {
 }
 WORDS, TOKENS = 500, 150  # of the made-up model
 MEMORY, TEXTS = (0.0, 1.0), 4
-EXACT, EACH, NEW, LONGEST = 40, 8, 64, 600  # prompts compared; of a category; tokens
+EXACT, EACH, NEW, LONGEST = 40, 6, 64, 500  # prompts compared; of a category; tokens
 LAYERS = 10  # of the smaller model: the first ones of the built-in one
 
 

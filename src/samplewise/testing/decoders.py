@@ -73,13 +73,13 @@ def check_decoder(method: Decoder) -> None:
 
 def digest(method: Any, seed: int = 0) -> str:
     """Hash what a method does with a small task of its kind."""
-    work: Callable[[Any, int], list[Any]] = {
+    work: dict[str, Callable[..., Any]] = {
         "sampler": _process,
         "draft": _decode,
         "verifier": _verify,
         "masked sampler": _fill,
-    }[method.kind]
-    return hashlib.blake2b(repr(work(method, seed)).encode()).hexdigest()
+    }
+    return hashlib.blake2b(repr(work[method.kind](method, seed)).encode()).hexdigest()
 
 
 def target_model() -> Any:
