@@ -10,6 +10,7 @@ import functools
 import html
 import json
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from samplewise import registry
 from samplewise.errors import SamplewiseError
 
 mpl.use("Agg")
+sys.path.insert(0, str(Path(__file__).parent))
 RESULTS = Path("reproductions/results")
 CONTESTS = Path("benchmarks/results")
 BUDGET = 40
@@ -54,6 +56,7 @@ PAIRS = (  # what scorers of texts are shown
 )
 MISSING: dict[str, str] = {}  # methods without a picture, and why
 WEIGHTED: set[str] = set()  # methods whose picture shows weights
+CAPTIONS: dict[str, str] = {}  # what the picture of a method that decodes shows
 
 
 def main() -> None:
@@ -120,9 +123,7 @@ def method_page(cls: type[registry.Method], results: list[dict[str, Any]]) -> li
         "",
         *picture_lines(cls),
         "",
-        "```sh",
-        ROOMS[cls.room][2].format(name=cls.name),
-        "```",
+        *how_to_use(cls),
         "",
         *knob_table(cls),
         "",
@@ -182,6 +183,35 @@ def verdict_on(row: dict[str, Any], reproduced: bool) -> str:
     return f"{weak}20 problems are too few{shown}"
 
 
+def how_to_use(cls: type[registry.Method]) -> list[str]:
+    """Say how it is used: by a command, or from Python where there is none for it."""
+    if cls.room != "decode":
+        return ["```sh", ROOMS[cls.room][2].format(name=cls.name), "```"]
+    kind = getattr(cls, "kind", "")
+    command = 'samplewise decode "Write a haiku about rain."'
+    used = {
+        "draft": ("sh", f"{command} --draft {cls.name} --out run"),
+        "verifier": (
+            "sh",
+            f"{command} --draft draft-model:model=FOLDER --verifier {cls.name} --temperature 1 "
+            "--out run",
+        ),
+        "sampler": ("sh", f"{command} --sampler {cls.name} --temperature 1 --out run"),
+        "masked sampler": (
+            "python",
+            f"from {cls.__module__} import {cls.__name__}\n\n"
+            f"filled = {cls.__name__}().fill(model, tokens, vocabulary, rng=0)",
+        ),
+        "corrector": (
+            "python",
+            f"from {cls.__module__} import {cls.__name__}, Annealed\n\n"
+            f"found = {cls.__name__}().sample(score, Annealed(2.0), noising, dimensions, rng=0)",
+        ),
+    }
+    language, text = used[kind]
+    return [f"```{language}", *text.splitlines(), "```"]
+
+
 def knob_table(cls: type[registry.Method]) -> list[str]:
     """Give the knobs, their types and defaults."""
     fields = dataclasses.fields(cls)
@@ -209,6 +239,8 @@ def escape(text: str) -> str:
 
 def needs(cls: type[registry.Method]) -> str:
     """Say what the rows must have, or what a strategy must be able to ask."""
+    if cls.room == "decode":
+        return str(getattr(cls, "kind", ""))
     if cls.room == "answer":
         return "a verifier" if cls().asks_verifier() else "nothing"
     named = ", ".join(NEEDS.get(need, need) for need in cls.needs)
@@ -324,6 +356,22 @@ def write_answer_picture(cls: type[registry.Method], _: sw.Pool) -> None:
     save(figure, f"strategies/{cls.name}.png")
 
 
+def write_decode_picture(cls: type[registry.Method], _: sw.Pool) -> None:
+    """Draw what a method that decodes does, each kind in its own way."""
+    from decode_pictures import draw
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    try:
+        CAPTIONS[cls.name] = draw(cls, axes)
+    except SamplewiseError as error:
+        MISSING[cls.name] = str(error)
+        return
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, f"decoding/{cls.name}.png")
+
+
 def draw_tree(axes: Any, answer: Any) -> None:
     """Draw completions in columns, each to the right of what it was made from."""
     depths: list[int] = []
@@ -433,6 +481,8 @@ def picture_lines(cls: type[registry.Method]) -> list[str]:
     if cls.room == "score":
         shown = "600 points of six classes" if "embeddings" in cls.needs else "A few rows"
         return [f"![{cls.name}]({cls.name}.png)", "", f"*{shown}, default knobs.*"]
+    if cls.name in CAPTIONS:
+        return [f"![{cls.name}]({cls.name}.png)", "", f"*{CAPTIONS[cls.name]}*"]
     if cls.name in MISSING:
         return [f"*No picture: {MISSING[cls.name].splitlines()[0]}*"]
     told = []
@@ -634,6 +684,17 @@ ROOMS = {  # folder, picture, command, heading
         "",
         "Which whole answers to draw, and which to keep: `--strategy NAME`, or "
         "`sw.answer(problems, strategy=NAME)`.",
+    ),
+    "decode": (
+        "decoding",
+        write_decode_picture,
+        "",
+        "# Decoding",
+        "",
+        "Which token comes next. [Drafts](../guide/decode.md) guess tokens ahead, verifiers keep "
+        "the guesses that leave the law as it is, samplers change the law; masked samplers fill "
+        "the masks of a masked diffusion model, and a corrector makes the samples of a diffusion "
+        "model follow a law that was meant.",
     ),
 }
 main()

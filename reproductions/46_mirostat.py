@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import Result, Value, reproduce
+from samplewise.decode.base import Sampler
 from samplewise.decode.mirostat import MirostatV2
-from samplewise.decode.samplers import PLAIN, make_processors, make_sampler
+from samplewise.decode.samplers import PLAIN, make_processors
 from samplewise.measure.surprise import repetition_percent, truncated_cross_entropy
 
 Array = NDArray[Any]
@@ -144,7 +145,7 @@ def stream(vocabulary: int, seeds: int, steps: int = 200) -> Table:
         version, _, eta = name.partition(", eta ")
         row: dict[str, Value] = {}
         for tau in STREAM_TAUS:
-            method = make_sampler(f"{version}:tau={tau}:eta={eta}")
+            method = Sampler.named(f"{version}:tau={tau}:eta={eta}")
             rng = np.random.default_rng(0)
             state, surprises = method.start(seeds), []
             for _ in range(steps):
