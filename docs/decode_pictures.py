@@ -89,8 +89,8 @@ def tokens_a_reading(method: Draft, axes: Any) -> str:
     axes.plot([0, TOKENS], [0, TOKENS], color="black", linestyle="dotted", linewidth=0.8)
     axes.set(xlabel="readings of the model", ylabel="tokens")
     return (
-        f"{TEXTS} texts of {TOKENS} tokens of a small random model, one after the other: plain decoding "
-        "takes a reading a token (dotted)."
+        f"{TEXTS} texts of {TOKENS} tokens of a small random model, one after the other: plain "
+        "decoding takes a reading a token (dotted)."
     )
 
 
