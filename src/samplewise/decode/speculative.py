@@ -204,7 +204,6 @@ class Speculation:
                 f"a prompt of {len(prompt)} tokens, and {most} to come", mend="give 1 or more each"
             )
         sequence = _Sequence(list(prompt), len(prompt) + most, self._ends, stop or _never)
-        self._waiting: list[tuple[Tree, list[int]]] = []
         random = generator(rng)
         self._reader.clear()
         if len(prompt) > 1:
@@ -238,7 +237,7 @@ class Speculation:
         self._drafting.learn(root, tree, logits, way)
         seconds = time.perf_counter() - begun
         given = sequence.tokens[length:]
-        self._note(whole, tree, units, given, seconds)
+        self._note(sequence, whole, tree, units, given, seconds)
         return Step(len(tree), min(len(way), len(given)), len(given), seconds)
 
     def _guess(self, sequence: _Sequence, rng: np.random.Generator) -> tuple[Tree, list[int]]:
@@ -296,7 +295,13 @@ class Speculation:
         return token
 
     def _note(
-        self, whole: Tree, tree: Tree, units: list[int], given: list[int], seconds: float
+        self,
+        sequence: _Sequence,
+        whole: Tree,
+        tree: Tree,
+        units: list[int],
+        given: list[int],
+        seconds: float,
     ) -> None:
         """Count what turned out right, in what was not read too where guessing is free."""
         if self._drafting.costly:
@@ -307,11 +312,8 @@ class Speculation:
                 self._pace.counted(list(range(levels)), list(range(right)))
             return
         self._pace.timed(len(units), seconds)
-        self._waiting = [(old, [*seen, *given]) for old, seen in self._waiting] + [(whole, given)]
-        ready = [one for one in self._waiting if len(one[1]) >= one[0].shape.depth]
-        self._waiting = [one for one in self._waiting if len(one[1]) < one[0].shape.depth]
-        for old, seen in ready:
-            self._pace.counted(list(range(self._drafting.units)), old.follow(seen))
+        for old, came in sequence.settled(whole, given):
+            self._pace.counted(list(range(self._drafting.units)), old.follow(came))
 
     def _time_plain(self, token: int) -> float:
         """Take the time of a step without guesses, the choice of a token included."""
@@ -337,6 +339,7 @@ class _Sequence:
         self.surprises: list[float] = []
         self.entropies: list[float] = []
         self._ends, self._stop = ends, stop
+        self._guesses: list[tuple[Tree, list[int]]] = []
 
     def add(self, token: int) -> None:
         """Add a token, and see whether it is the last."""
@@ -345,6 +348,13 @@ class _Sequence:
             self.finish, self.over = "stop", True
         elif len(self.tokens) >= self.limit:
             self.over = True
+
+    def settled(self, guess: Tree, given: list[int]) -> list[tuple[Tree, list[int]]]:
+        """Keep a guess, and give those that enough has come since to say how right they were."""
+        self._guesses = [(old, [*came, *given]) for old, came in self._guesses] + [(guess, given)]
+        ready = [one for one in self._guesses if len(one[1]) >= one[0].shape.depth]
+        self._guesses = [one for one in self._guesses if len(one[1]) < one[0].shape.depth]
+        return ready
 
     def trace(self, law: np.ndarray[Any, np.dtype[np.float64]], token: int) -> None:
         """Keep how surprising a token is, and how open the choice was, in bits."""
