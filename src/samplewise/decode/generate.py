@@ -28,8 +28,10 @@ class SpeculativeGenerate:
         As `samplewise.decode` takes it.
     verifier : str or Verifier
         What keeps or replaces drafts that were drawn.
-    auto : bool
-        Whether the size of the guesses is chosen by their speed on this machine.
+    auto : bool, optional
+        Whether the size of the guesses is chosen by their speed on this machine. By default it is,
+        but not where drafts are drawn and the target samples: the same seed then gives the same
+        text on every machine.
 
     Attributes
     ----------
@@ -47,7 +49,7 @@ class SpeculativeGenerate:
         draft: str | Draft = "token-recycling",
         *,
         verifier: str | Verifier = "k-seq",
-        auto: bool = True,
+        auto: bool | None = None,
     ) -> None:
         self.draft, self.verifier = Draft.named(draft), Verifier.named(verifier)
         self.decoded: list[Decoded] = []
@@ -108,7 +110,7 @@ class SpeculativeGenerate:
             processors=processors,
             greedy=not config.do_sample,
             ends=_ends(config.eos_token_id),
-            auto=self._auto,
+            auto=not (self.draft.draws and config.do_sample) if self._auto is None else self._auto,
         )
         if self._drafting and self._drafting[0] is model:
             speculation.inherit(self._drafting[1])
