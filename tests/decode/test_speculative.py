@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import (
     LogitsProcessor,
     MinPLogitsWarper,
@@ -169,10 +170,63 @@ def test_wrong_requests_are_told():
         Speculation.decode(None, [], 5)
 
 
-def test_models_whose_past_cannot_be_cut_are_refused(tmp_path):
-    odd = load(save_model(tmp_path, kind="gemma2")).model
-    with pytest.raises(UsageError, match="sliding_attention"):
-        Speculation(odd, Plain())
+def tiny(family, **more):
+    """Make a small random model of a family, in double precision."""
+    shape = {
+        "vocab_size": 100,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 128,
+        "pad_token_id": 2,
+        "initializer_range": 0.3,
+    }
+    config = getattr(transformers, f"{family}Config")(**{**shape, **more})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return getattr(transformers, f"{family}ForCausalLM")(config).double().eval()
+
+
+@pytest.mark.parametrize(
+    ("family", "more"),
+    [
+        ("Qwen3", {"head_dim": 8}),
+        ("Mistral", {"sliding_window": None}),
+        ("GPTNeoX", {}),
+        ("Phi3", {}),
+        ("OPT", {"word_embed_proj_dim": 32, "ffn_dim": 64}),
+        ("Cohere", {}),
+    ],
+)
+def test_other_families_of_models(family, more):
+    model = tiny(family, **more)
+    speculation = Speculation(model, TokenRecycling(), greedy=True, auto=False)
+    ids = torch.tensor([PROMPT[:3] * 2])
+    wanted = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=30,
+        eos_token_id=[],
+    )[0, 6:].tolist()
+    for _ in range(2):
+        assert speculation.decode(ids[0].tolist(), 30).tokens == wanted
+
+
+@pytest.mark.parametrize(
+    ("family", "told"),
+    [
+        ("Gemma2", "sliding_attention"),
+        ("Mistral", "sliding_attention"),
+        ("Bloom", "takes no positions"),
+        ("Mamba", "cannot be cut"),
+    ],
+)
+def test_models_whose_past_cannot_be_cut_are_refused(family, told):
+    with pytest.raises(UsageError, match=told):
+        Speculation(tiny(family), Plain())
 
 
 def test_a_smaller_model_must_have_the_same_tokens(models, folders):
