@@ -67,7 +67,7 @@ def test_it_tells_what_it_took(folder):
 
 
 def test_slow_guesses_are_told_and_how_to_mend_them():
-    assert slowness({"read": 10, "speed_up": 0.5}, "x").startswith("decoding with x ran at 0.50")
+    assert slowness({"read": 10, "speed_up": 0.5}, "x").startswith("Decoding with x ran at 0.50")
     assert slowness({"read": 0, "speed_up": 0.5}, "x") == ""
     assert slowness({"read": 10, "speed_up": 1.2}, "x") == ""
 

@@ -276,6 +276,6 @@ def slowness(totals: Mapping[str, Any], draft: str) -> str:
     if not totals["read"] or totals["speed_up"] >= _WORTH_TELLING:
         return ""
     return (
-        f"decoding with {draft} ran at {totals['speed_up']:.2f} times the plain speed: leave auto "
+        f"Decoding with {draft} ran at {totals['speed_up']:.2f} times the plain speed: leave auto "
         "on, which guesses only where that pays; or guess less; or take the draft 'plain'"
     )
