@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["draw_from", "law_of", "scores_of"]
+__all__ = ["draw_from", "law_of", "scores_of", "surprise_and_entropy"]
 
 
 def scores_of(logits: torch.Tensor, text: Sequence[int], processors: Sequence[Any]) -> torch.Tensor:
@@ -59,3 +60,18 @@ def draw_from(law: NDArray[np.float64], rng: np.random.Generator) -> int:
     """
     line = law.cumsum()
     return int(line.searchsorted(rng.random() * line[-1], side="right"))
+
+
+def surprise_and_entropy(logits: torch.Tensor, token: int) -> tuple[float, float]:
+    """Give how surprising a token is, and the mean surprise, in bits.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (vocabulary,)
+    token : int
+    """
+    import torch
+
+    logs = logits.float().log_softmax(dim=-1)
+    entropy = torch.special.entr(logs.exp()).sum()
+    return -float(logs[token]) / math.log(2), float(entropy) / math.log(2)

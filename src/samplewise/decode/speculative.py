@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samplewise.decode.base import Draft, Drafting, Verifier
-from samplewise.decode.laws import draw_from, law_of, scores_of
+from samplewise.decode.laws import draw_from, law_of, scores_of, surprise_and_entropy
 from samplewise.decode.tree import ROOT, Shape, Tree
 from samplewise.decode.tree_size import Pace
 from samplewise.errors import UsageError
@@ -291,7 +291,7 @@ class Speculation:
             else:  # a guess that nothing was drawn for is right or wrong, whatever the law
                 token = draw_from(law, rng)
         if self._trace:
-            sequence.trace(law_of(logits.float()), token)
+            sequence.trace(logits, token)
         return token
 
     def _note(
@@ -321,7 +321,9 @@ class Speculation:
         for _ in range(_TRIES):
             begun = time.perf_counter()
             logits = self._reader.guess([token], [0], np.ones((1, 1), dtype=np.bool_))
-            int(scores_of(logits[0], [token], ()).argmax())
+            chosen = int(scores_of(logits[0], [token], ()).argmax())
+            if self._trace:
+                surprise_and_entropy(logits[0], chosen)
             spent.append(time.perf_counter() - begun)
             self._reader.keep([])
         return float(np.median(spent))
@@ -356,11 +358,11 @@ class _Sequence:
         self._guesses = [one for one in self._guesses if len(one[1]) < one[0].shape.depth]
         return ready
 
-    def trace(self, law: np.ndarray[Any, np.dtype[np.float64]], token: int) -> None:
+    def trace(self, logits: torch.Tensor, token: int) -> None:
         """Keep how surprising a token is, and how open the choice was, in bits."""
-        bits = -np.log2(law, out=np.zeros_like(law), where=law > 0)
-        self.surprises.append(float(bits[token]))
-        self.entropies.append(float(law @ bits))
+        surprise, entropy = surprise_and_entropy(logits, token)
+        self.surprises.append(surprise)
+        self.entropies.append(entropy)
 
 
 def accepted_by_depth(accepted: Sequence[int]) -> list[float]:
