@@ -30,6 +30,10 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded_by("import samplewise") == set()
 
 
+def test_listing_the_methods_loads_nothing_heavy() -> None:
+    assert loaded_by("import samplewise; assert samplewise.methods()") == set()
+
+
 def test_the_command_line_loads_nothing_heavy_before_it_must() -> None:
     assert loaded_by("import samplewise.cli") == set()
 

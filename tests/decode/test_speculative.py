@@ -19,12 +19,12 @@ from transformers import (
 from samplewise.decode.draft_model import DraftModel
 from samplewise.decode.plain import Plain
 from samplewise.decode.prompt_lookup import PromptLookup, look_up
-from samplewise.decode.reader import Reader
 from samplewise.decode.speculative import Speculation
 from samplewise.decode.token_recycling import TokenRecycling
 from samplewise.decode.tree import ROOT, Shape, Tree
 from samplewise.errors import UsageError
 from samplewise.models import load
+from samplewise.models.reader import Reader
 from tiny_models import save_model
 
 PROMPT = [0, 50, 60, 70, 50, 60]

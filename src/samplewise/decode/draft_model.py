@@ -135,7 +135,7 @@ class ModelDrafting(Drafting):
         verifier: Verifier | None,
         heat: Any,
     ) -> None:
-        from samplewise.decode.reader import Reader
+        from samplewise.models.reader import Reader
 
         words = model.config.get_text_config().vocab_size
         if words != vocabulary:

@@ -142,7 +142,7 @@ class Speculation:
         auto: bool = True,
         trace: bool = False,
     ) -> None:
-        from samplewise.decode.reader import Reader
+        from samplewise.models.reader import Reader
 
         self._reader = Reader(model)
         self._greedy, self._trace = greedy, trace
