@@ -19,7 +19,7 @@ from samplewise.decode.base import Draft
 from samplewise.decode.generate import SpeculativeGenerate
 from samplewise.models import LanguageModel, load
 
-PROMPTS, NEW, LONGEST = 12, 96, 500
+PROMPTS, NEW, LONGEST = 6, 64, 500
 
 
 def prompts(lm: LanguageModel, count: int) -> list[list[int]]:
@@ -61,21 +61,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--new", type=int, default=NEW)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dry", action="store_true", help="keep no figures")
     given = parser.parse_args()
     lm = load("builtin")
     asked = prompts(lm, given.prompts)
 
-    def with_draft(draft: str, *, auto: bool = True) -> Callable[[], Any]:
-        fast = SpeculativeGenerate(Draft.named(draft), auto=auto)
+    def with_draft(draft: str) -> Callable[[], Any]:
+        fast = SpeculativeGenerate(Draft.named(draft))
         return functools.partial(speculative, fast, lm, asked, given.new)
 
     contestants = {
         "plain, in our loop": with_draft("plain"),
         "token recycling, auto": with_draft("token-recycling"),
         "prompt lookup, auto": with_draft("prompt-lookup"),
-        "token recycling, the whole tree": with_draft("token-recycling", auto=False),
         "transformers": functools.partial(generate, lm, asked, given.new, {}),
         "transformers, prompt lookup": functools.partial(
             generate, lm, asked, given.new, {"prompt_lookup_num_tokens": 10}
