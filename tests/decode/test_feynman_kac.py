@@ -89,7 +89,7 @@ def far(estimates, exact, errors=8.0):
         WeightedProduct((0.5, -0.2, 1.1)),
         curved_reward(),
     ],
-    ids=repr,
+    ids=lambda target: repr(target).partition("reward=")[0],
 )
 def test_weighted_particles_follow_the_target_at_every_time(target, noising):
     """The log-density solves its equation: dp/dt = -div(p v) + zeta^2 sigma^2 / 2 Lap p + p g."""
