@@ -141,7 +141,7 @@ def test_drawn_drafts_leave_the_law_as_it_is(folder, small, verifier, shape):
         processors=[TopKLogitsWarper(4)],
         auto=False,
     )
-    count = 400
+    count = 300
     rng = np.random.default_rng(3)
     drawn = [tuple(speculation.decode(prompt, 2, rng=rng).tokens) for _ in range(count)]
 

@@ -623,7 +623,7 @@ def run_program(
 
     Examples
     --------
-    >>> run_program("def solution():\n    return 6 * 7")  # doctest: +SKIP
+    >>> run_program("def solution():\n    return 6 * 7")
     Result(value='42', error='')
     """
     command = python_command(_RUN, json.dumps(_libraries()))

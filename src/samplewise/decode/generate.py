@@ -40,8 +40,15 @@ class SpeculativeGenerate:
 
     Examples
     --------
+    >>> from samplewise.models import load
+    >>> lm = load("builtin")
+    >>> asked = lm.tokenizer("Once upon a", return_tensors="pt")
     >>> fast = SpeculativeGenerate("token-recycling")
-    >>> model.generate(ids, do_sample=False, custom_generate=fast)  # doctest: +SKIP
+    >>> found = lm.model.generate(
+    ...     **asked, do_sample=False, max_new_tokens=4, custom_generate=fast
+    ... )
+    >>> lm.tokenizer.decode(found[0])
+    'Once upon a time, the city'
     """
 
     def __init__(

@@ -55,8 +55,8 @@ class LocalModel(Model):
     ...         return await model.complete(
     ...             [Request.ask(question, temperature=0.0, max_tokens=12)]
     ...         )
-    >>> [answer] = asyncio.run(ask("What is the capital of France?"))  # doctest: +SKIP
-    >>> answer.text  # doctest: +SKIP
+    >>> [answer] = asyncio.run(ask("What is the capital of France?"))
+    >>> answer.text
     'The capital of France is Paris.'
     """
 

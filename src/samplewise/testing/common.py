@@ -58,7 +58,7 @@ def found_elsewhere(method: Method, module: str, expression: str) -> str:
     The process has another hash seed, and has served other methods before: it is kept, as it takes
     seconds to import what most methods need.
     """
-    found: tuple[bool, str] = _elsewhere().ask((pickle.dumps(method), module, expression))
+    found: tuple[bool, str] = _elsewhere().ask((sys.path, pickle.dumps(method), module, expression))
     assert found[0], found[1]
     return found[1]
 
@@ -71,7 +71,7 @@ out = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)  # what a library prints must not stand among the answers
 while True:
     try:
-        content, module, expression = pickle.load(sys.stdin.buffer)
+        sys.path[:], content, module, expression = pickle.load(sys.stdin.buffer)
     except EOFError:
         break
     try:
@@ -96,7 +96,7 @@ class _Elsewhere:
             env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
 
-    def ask(self, question: tuple[bytes, str, str]) -> Any:
+    def ask(self, question: tuple[list[str], bytes, str, str]) -> Any:
         """Put one question."""
         asked, answers = self._process.stdin, self._process.stdout
         assert asked

@@ -77,8 +77,8 @@ class PythonTests(Verifier):
     >>> import asyncio
     >>> problem = Problem.ask("Add.", tests="assert add(1, 2) == 3", entry_point="add")
     >>> texts = ["def add(a, b): return a + b", "import sys; sys.exit(0)"]
-    >>> verdicts = asyncio.run(PythonTests().verify(problem, texts))  # doctest: +SKIP
-    >>> [verdict.correct for verdict in verdicts]  # doctest: +SKIP
+    >>> verdicts = asyncio.run(PythonTests().verify(problem, texts))
+    >>> [verdict.correct for verdict in verdicts]
     [True, False]
     """
 

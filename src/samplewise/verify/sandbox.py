@@ -445,8 +445,8 @@ class Sandbox:
 
     Examples
     --------
-    >>> sandbox = Sandbox()  # doctest: +SKIP
-    >>> sandbox.run(python_command("print(6 * 7)")).stdout  # doctest: +SKIP
+    >>> sandbox = Sandbox()
+    >>> sandbox.run(python_command("print(6 * 7)")).stdout
     b'42\n'
     """
 
