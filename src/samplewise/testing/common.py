@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
 import os
@@ -95,6 +96,10 @@ class _Elsewhere:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
+        atexit.register(self._close)
+
+    def _close(self) -> None:
+        self._process.communicate()  # it ends with its questions
 
     def ask(self, question: tuple[list[str], bytes, str, str]) -> Any:
         """Put one question."""
