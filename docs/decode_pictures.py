@@ -45,8 +45,9 @@ def surprise_of_a_stream(method: SurpriseControl, axes: Any) -> str:
     ranks = np.log(np.arange(1, 10_001))
     logits = -rng.uniform(1.0, 1.6, STREAM)[:, None] * ranks
     for most in (2, 20, 200):
-        axes.plot(running(cut_to(logits, most, rng)), color=OTHER, linewidth=1, label="top-k")
-        axes.annotate(f"top-k {most}", (STREAM, running(cut_to(logits, most, rng))[-1]), fontsize=8)
+        means = running(cut_to(logits, most, rng))
+        axes.plot(means, color=OTHER, linewidth=1)
+        axes.annotate(f"top-k {most}", (STREAM, means[-1]), fontsize=8)
     state, seen = method.start(), []
     for row in logits:
         _, state, drawn = method.step(row, state, rng)

@@ -64,23 +64,7 @@ class Decoding:
 
 
 def decode(
-    prompt: str,
-    *,
-    model: str | LanguageModel = "builtin",
-    draft: str | Draft = "token-recycling",
-    verifier: str | Verifier = "k-seq",
-    samplers: Sequence[Extra] = (),
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float = 1.0,
-    min_p: float | None = None,
-    typical_p: float = 1.0,
-    repetition_penalty: float = 1.0,
-    max_tokens: int = 128,
-    chat: bool = True,
-    auto: bool | None = None,
-    rng: RandomState = None,
-    progress: Progress | None = None,
+    prompt: str, *, max_tokens: int = 128, rng: RandomState = None, **settings: Any
 ) -> Decoding:
     """Decode a prompt with guesses; what comes out has the law of plain decoding.
 
@@ -89,28 +73,10 @@ def decode(
     Parameters
     ----------
     prompt : str
-    model : str or LanguageModel
-        As `samplewise.models.load` takes it, or gives it.
-    draft : str or Draft
-        What guesses: ``"token-recycling"``, ``"prompt-lookup"``, ``"draft-model:model=FOLDER"`` or
-        ``"plain"``; with knobs, such as ``"prompt-lookup:length=5"``.
-    verifier : str or Verifier
-        What keeps or replaces drafts that were drawn, as a smaller model's are.
-    samplers : sequence of str, Sampler or callable
-        Such as ``"mirostat-v2:tau=3"``, or processors of transformers.
-    temperature : float
-        0 takes the likeliest token.
-    top_k, top_p, min_p, typical_p, repetition_penalty
-        As transformers takes them.
     max_tokens : int
-    chat : bool
-        Whether the prompt is put as a user's turn, where the model has a form for that.
-    auto : bool, optional
-        Whether the size of the guesses is chosen by their speed on this machine. By default it is,
-        but not where drafts are drawn and there is a seed: what is drawn then depends on how much,
-        so that another machine would give another text, of the same law.
     rng : int, numpy.random.Generator or None
-    progress : Progress, optional
+    **settings
+        As `PromptDecoder` takes them: ``model``, ``draft``, ``temperature`` and so on.
 
     Returns
     -------
@@ -129,26 +95,11 @@ def decode(
     Examples
     --------
     >>> import samplewise as sw
-    >>> found = sw.decode("Name a colour.", max_tokens=5)
+    >>> found = sw.decode("Name a colour.", draft="prompt-lookup", max_tokens=5)
     >>> found.decoded.tokens_per_step >= 1
     True
     """
-    decoder = PromptDecoder(
-        model,
-        draft=draft,
-        verifier=verifier,
-        samplers=samplers,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        typical_p=typical_p,
-        repetition_penalty=repetition_penalty,
-        chat=chat,
-        auto=auto,
-        seeded=rng is not None,
-        progress=progress,
-    )
+    decoder = PromptDecoder(seeded=rng is not None, **settings)
     found = decoder.decode(prompt, max_tokens, rng)
     told = slowness(total([found.as_json()]), decoder.draft.name)
     if told:
@@ -161,12 +112,29 @@ class PromptDecoder:
 
     Parameters
     ----------
-    model, draft, verifier, samplers, temperature, top_k, top_p, min_p, typical_p
-        As `decode` takes them.
-    repetition_penalty, chat, auto, progress
-        As `decode` takes them.
+    model : str or LanguageModel
+        As `samplewise.models.load` takes it, or gives it.
+    draft : str or Draft
+        What guesses: ``"token-recycling"``, ``"prompt-lookup"``, ``"draft-model:model=FOLDER"`` or
+        ``"plain"``; with knobs, such as ``"prompt-lookup:length=5"``.
+    verifier : str or Verifier
+        What keeps or replaces drafts that were drawn, as a smaller model's are.
+    samplers : sequence of str, Sampler or callable
+        Such as ``"mirostat-v2:tau=3"``, or processors of transformers.
+    temperature : float
+        0 takes the likeliest token.
+    top_k, top_p, min_p, typical_p, repetition_penalty
+        As transformers takes them.
+    chat : bool
+        Whether a prompt is put as a user's turn, where the model has a form for that.
+    auto : bool, optional
+        Whether the size of the guesses is chosen by their speed on this machine. By default it is,
+        but not where drafts are drawn and there is a seed: what is drawn then depends on how much,
+        so that another machine would give another text, of the same law.
     seeded : bool
-        Whether the same seeds must give the same text.
+        Whether there is a seed.
+    progress : Progress, optional
+        Told of the unpacking of the built-in model.
 
     Raises
     ------

@@ -61,7 +61,7 @@ class SpeculativeGenerate:
         self.draft, self.verifier = Draft.named(draft), Verifier.named(verifier)
         self.decoded: list[Decoded] = []
         self._auto = auto
-        self._drafting: tuple[Any, Any] | None = None
+        self._last: Speculation | None = None
 
     def __call__(
         self,
@@ -119,9 +119,9 @@ class SpeculativeGenerate:
             ends=_ends(config.eos_token_id),
             auto=not (self.draft.draws and config.do_sample) if self._auto is None else self._auto,
         )
-        if self._drafting and self._drafting[0] is model:
-            speculation.inherit(self._drafting[1])
-        self._drafting = (model, speculation)
+        if self._last and self._last.model is model:
+            speculation.inherit(self._last)
+        self._last = speculation
         return speculation
 
 

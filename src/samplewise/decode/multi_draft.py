@@ -25,12 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from samplewise import registry
 from samplewise.decode.base import Choice, Rate, Scheme, Verifier, as_laws
 from samplewise.decode.optimal_transport import check_size, choose_by_plan
-from samplewise.decode.optimum import (
-    Optimum,
-    acceptance_bound,
-    greedy_law,
-    optimal_acceptance,
-)
+from samplewise.decode.optimum import acceptance_bound, greedy_law, optimal_acceptance
 from samplewise.decode.rejection import accept_chance, remainder
 from samplewise.decode.zones import choose_lowest, optimal_zones
 from samplewise.errors import UsageError
@@ -40,11 +35,8 @@ __all__ = [
     "GreedyDraft",
     "OptimalMultiDraft",
     "OptimalMultiDraftWithoutReplacement",
-    "Optimum",
     "VerifierRate",
     "acceptance",
-    "acceptance_bound",
-    "optimal_acceptance",
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -89,7 +81,7 @@ class OptimalMultiDraft(Verifier):
 
     The draft that is chosen has the law that has most in common with the target among all that a
     choice can give; then it is kept, or replaced, as a single draft is. Among 50,000 tokens that
-    takes some 15 ms, where `k-seq` takes 2 and `recursive-rejection` less than 1.
+    takes more than ten times as long as `k-seq` (`benchmarks/acceptance.py`).
 
     References
     ----------

@@ -144,6 +144,7 @@ class Speculation:
     ) -> None:
         from samplewise.models.reader import Reader
 
+        self.model = model
         self._reader = Reader(model)
         self._greedy, self._trace = greedy, trace
         self._processors, self._ends = list(processors), frozenset(ends)
@@ -238,7 +239,7 @@ class Speculation:
         seconds = time.perf_counter() - begun
         given = sequence.tokens[length:]
         self._note(sequence, whole, tree, units, given, seconds)
-        return Step(len(tree), min(len(way), len(given)), len(given), seconds)
+        return Step(len(tree), len(way), len(given), seconds)
 
     def _guess(self, sequence: _Sequence, rng: np.random.Generator) -> tuple[Tree, list[int]]:
         """Guess, and say which nodes of the guess are to be read."""
@@ -268,9 +269,9 @@ class Speculation:
                 for way in ways  # more than one where siblings are alike
                 for child in tree.below(way[-1] if way else ROOT, token)
             ]
+            ways = longer or ways
             if sequence.over or not longer:
                 return ways[0]
-            ways = longer
 
     def _next(
         self,

@@ -10,6 +10,7 @@ Cost: O(units log units) a step. Source: own; the optimum of expected tokens ove
 from __future__ import annotations
 
 from collections import deque
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,8 @@ class Pace:
         self.units = units
         self._blind = blind
         self._idle, self._patience = 0, _PATIENCE
-        self._seconds: dict[int, deque[float]] = {}
+        self._last: dict[int, deque[float]] = {}
+        self._seconds: dict[int, float] = {}
         self._right = hope ** np.arange(1, units + 1) if hope else np.zeros(units)
         self._offered = np.full(units, 1.0 if hope else 1e-9)
         self._sizes = [size for size in _GRID if size <= units]
@@ -69,7 +71,9 @@ class Pace:
     def timed(self, size: int, seconds: float) -> None:
         """Tell what a step with so many units took."""
         near = max(known for known in self._sizes if known <= size)
-        self._seconds.setdefault(near, deque(maxlen=_TIMES)).append(seconds)
+        last = self._last.setdefault(near, deque(maxlen=_TIMES))
+        last.append(seconds)
+        self._seconds[near] = median(last)
 
     def counted(self, offered: list[int], right: list[int]) -> None:
         """Tell which units were guessed, and which of them were right."""
@@ -78,21 +82,22 @@ class Pace:
         self._offered[offered] += 1
         self._right[right] += 1
 
-    def seconds(self, size: int) -> float:
-        """Estimate what a step takes: as much as the last ones, or at least as a smaller one."""
-        known = [np.median(self._seconds[one]) for one in self._sizes if one in self._seconds]
-        sizes = [one for one in self._sizes if one in self._seconds]
-        if not sizes:
-            return 1.0
-        below = [seconds for one, seconds in zip(sizes, known, strict=True) if one <= size]
-        return float(below[-1] if below else known[0])
+    def seconds(self) -> list[float]:
+        """Estimate what a step of each size takes: as its last ones, or else as a smaller one."""
+        if not self._seconds:
+            return [1.0] * len(self._sizes)
+        found, known = [], self._seconds[min(self._seconds)]
+        for size in self._sizes:
+            known = self._seconds.get(size, known)
+            found.append(known)
+        return found
 
     def choose(self) -> list[int]:
         """Give the units to read, in rising order; none where plain steps are as fast."""
         chances = self.chances
         order = np.argsort(-chances, kind="stable")  # a parent is at least as likely, and earlier
         gains = np.concatenate([[0.0], np.cumsum(chances[order])])
-        rates = [(1 + gains[size]) / self.seconds(size) for size in self._sizes]
+        rates = (1 + gains[self._sizes]) / self.seconds()
         best = int(np.argmax(rates))
         if rates[best] >= _LEAST * rates[0]:
             self._idle, self._patience = 0, _PATIENCE

@@ -33,11 +33,10 @@ class DecodeJob:
     file : str, optional
         File or folder of rows with a question each, in place of prompts.
     model, draft, verifier, samplers
-        As `samplewise.decode` takes them, by name.
-    temperature, top_k, top_p, min_p, typical_p, repetition_penalty
-        As `samplewise.decode` takes them.
-    max_tokens, chat, auto
-        As `samplewise.decode` takes them.
+        As `PromptDecoder` takes them, by name.
+    temperature, top_k, top_p, min_p, typical_p, repetition_penalty, chat, auto
+        As `PromptDecoder` takes them.
+    max_tokens : int
     rng : int
         The seed.
     strict : bool
@@ -144,25 +143,12 @@ def _decode_all(
                 row = decoder.decode(prompt, job.max_tokens, seed).as_json()
                 content = orjson.dumps(row).decode()
                 folder.ledger.write_completions([], [(str(place), prompt, content)])
-                folder.ledger.spend("tokens", row["tokens"], "decode")
                 known[str(place)] = row
             advance(1)
     return [known[str(place)] for place in range(len(prompts))]
 
 
 def _decoder(job: DecodeJob, progress: Progress) -> PromptDecoder:
-    return PromptDecoder(
-        job.model,
-        draft=job.draft,
-        verifier=job.verifier,
-        samplers=job.samplers,
-        temperature=job.temperature,
-        top_k=job.top_k,
-        top_p=job.top_p,
-        min_p=job.min_p,
-        typical_p=job.typical_p,
-        repetition_penalty=job.repetition_penalty,
-        chat=job.chat,
-        auto=job.auto,
-        progress=progress,
-    )
+    own = ("prompts", "file", "max_tokens", "rng", "strict")
+    settings = {key: value for key, value in vars(job).items() if key not in own}
+    return PromptDecoder(**settings, progress=progress)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,12 +83,6 @@ class LanguageModel:
         listed = named if isinstance(named, list) else [named]
         known = {*listed, self.tokenizer.eos_token_id}
         return frozenset(int(token) for token in known if token is not None)
-
-    @functools.cached_property
-    def cache_name(self) -> str:
-        """What this version of transformers calls the keys and values that it is given."""
-        known = inspect.signature(self.model.forward).parameters
-        return "cache" if "cache" in known else "past_key_values"
 
     @functools.cached_property
     def has_plain_head(self) -> bool:

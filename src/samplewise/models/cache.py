@@ -5,11 +5,14 @@ It imports transformers, so that it is imported only where a model is at work.
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
-__all__ = ["Keep"]
+__all__ = ["Keep", "run"]
 
 
 class Keep(DynamicLayer):  # type: ignore[misc]
@@ -79,3 +82,16 @@ class Keep(DynamicLayer):  # type: ignore[misc]
             new = old.new_zeros(*old.shape[:2], size, old.shape[3])
             new[:, :, : self.length] = old[:, :, : self.length]
             setattr(self, name, new)
+
+
+def run(model: Any, caches: Sequence[Keep], **inputs: Any) -> Any:
+    """Run a model on what comes after the kept places, which it adds to; give the logits."""
+    cache = DynamicCache()
+    cache.layers = caches
+    return model(**inputs, use_cache=True, **{_cache_name(type(model).forward): cache}).logits
+
+
+@functools.cache
+def _cache_name(forward: Callable[..., Any]) -> str:
+    """Find what this version of transformers calls the keys and values that a model is given."""
+    return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"

@@ -406,19 +406,17 @@ class _Batch:
         self._take(logits, self.draws)
 
     def _logits(self, ids: Any, caches: list[Keep], mask: Any = None, places: Any = None) -> Any:
-        from transformers.cache_utils import DynamicCache
+        from samplewise.models.cache import run
 
-        cache = DynamicCache()
-        cache.layers = caches
-        found = self.lm.model(
+        logits = run(
+            self.lm.model,
+            caches,
             input_ids=ids,
             attention_mask=mask,
             position_ids=places,
-            use_cache=True,
             logits_to_keep=1,
-            **{self.lm.cache_name: cache},
         )
-        return found.logits[:, -1].float()
+        return logits[:, -1].float()
 
     def _take(self, logits: Any, draws: list[_Draw]) -> None:
         uniform = [0.0 if draw.ended else draw.random.random() for draw in draws]

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers.cache_utils import DynamicCache
 
 from samplewise.errors import UsageError
-from samplewise.models.cache import Keep
+from samplewise.models.cache import Keep, run
 
 __all__ = ["Reader"]
 
@@ -44,9 +43,7 @@ class Reader:
     def __init__(self, model: Any) -> None:
         _check(model)
         self._model = model
-        known = inspect.signature(model.forward).parameters
-        self._cache_name = "cache" if "cache" in known else "past_key_values"
-        self._keeps_few = "logits_to_keep" in known
+        self._keeps_few = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._layers = model.config.get_text_config().num_hidden_layers
         self.clear()
 
@@ -119,19 +116,16 @@ class Reader:
         self.guessed = 0
 
     def _run(self, ids: Any, mask: Any, places: Any, more: dict[str, Any]) -> torch.Tensor:
-        cache = DynamicCache()
-        cache.layers = self._caches
         with torch.inference_mode():
-            found = self._model(
+            logits: torch.Tensor = run(
+                self._model,
+                self._caches,
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=places,
-                use_cache=True,
                 **more,
-                **{self._cache_name: cache},
             )
-        logits: torch.Tensor = found.logits[0]
-        return logits
+        return logits[0]
 
 
 def _check(model: Any) -> None:
