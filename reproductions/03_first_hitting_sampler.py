@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import Result, Value, interval, reproduce
+from harness import Result, Value, interval, reproduce, weigh
 from samplewise.decode.base import MaskedSampler
 from samplewise.decode.categorical import (
     effective_temperature,
@@ -378,13 +378,7 @@ def judge(
         if max(map(abs, scores)) < 4
         else -1,
     }
-    words = {1: "holds", 0: "is not clear", -1: "does not hold"}
-    said = "; ".join(f"{claim}: {words[found]}" for claim, found in claims.items())
-    agrees: bool | Literal["not comparable"] = "not comparable"
-    if set(claims.values()) == {1}:
-        agrees = True
-    elif -1 in claims.values():
-        agrees = False
+    agrees, said = weigh(claims)
     return agrees, (
         f"judged on our own model: {said}. Difference of loss, first hitting less ancestral: "
         f"between {low:.3f} and {high:.3f} nats a character. First hitting makes {fewer:.1f} times "

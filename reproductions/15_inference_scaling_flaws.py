@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import Result, Value, interval, reproduce
+from harness import Result, Value, interval, reproduce, weigh
 from samplewise.measure.imperfect_verifier import (
     TwoTypes,
     accept_counts,
@@ -357,13 +357,7 @@ def judge(digits: Mapping[str, Found]) -> tuple[bool | Literal["not comparable"]
         "fewer attempts pay where a wrong answer costs 8, for every model": min(map(sign, fewer)),
         "and none for the weakest": 1 if max(weak.attempts[8]) == 0 else -1,
     }
-    words = {1: "holds", 0: "is not clear", -1: "does not hold"}
-    said = "; ".join(f"{claim}: {words[found]}" for claim, found in claims.items())
-    agrees: bool | Literal["not comparable"] = "not comparable"
-    if set(claims.values()) == {1}:
-        agrees = True
-    elif -1 in claims.values():
-        agrees = False
+    agrees, said = weigh(claims)
     return agrees, (
         f"judged on the digits: {said}. The figures themselves are of other models and another "
         "verifier. Whether more attempts pay for the stronger model is not judged: in the paper's "

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import Result, Value, interval, reproduce
+from harness import WORDS, Result, Value, interval, reproduce, weigh
 from samplewise.decode.feynman_kac import (
     Annealed,
     FeynmanKac,
@@ -379,20 +379,14 @@ def judge(
         tempered, target, "modes of 40"
     )
     claims["the target's score with FKC has the lower W2 of the two"] = less(target, tempered, "W2")
-    words = {1: "holds", 0: "is not clear", -1: "does not hold"}
-    said = "; ".join(f"{claim}: {words[found]}" for claim, found in claims.items())
+    agrees, said = weigh(claims)
     clocks = [
         less(f"{sde}, {NAMES['birth-death']}", f"{sde}, {NAMES['none']}", "W2") for sde in SDES
     ]
-    agrees: bool | Literal["not comparable"] = "not comparable"
-    if set(claims.values()) == {1}:
-        agrees = True
-    elif -1 in claims.values():
-        agrees = False
     return agrees, (
         f"judged on the 40 modes, resampled every step as in the paper: {said}. Not judged: that "
-        f"W2 falls with birth-death clocks {words[clocks[0]]} for the target's score, and "
-        f"{words[clocks[1]]} for tempered noise. Modes far apart gain and lose particles by chance "
+        f"W2 falls with birth-death clocks {WORDS[clocks[0]]} for the target's score, and "
+        f"{WORDS[clocks[1]]} for tempered noise. Modes far apart gain and lose particles by chance "
         "at every resampling, and W2 pays for each of these over the whole distance. The paper's "
         "figures are of Lennard-Jones particles, and cannot be compared as numbers."
     )

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import Result, Value, interval, reproduce
+from harness import Result, Value, interval, reproduce, weigh
 from samplewise.decode import optimal_acceptance
 from samplewise.decode.base import Verifier
 from samplewise.decode.multi_draft import GreedyDraft, OptimalMultiDraft
@@ -179,13 +179,7 @@ def judge(by_count: Mapping[int, Rates]) -> tuple[bool | Literal["not comparable
         "and without replacement too": above("bound without", "RRS without"),
         "K-SEQ is above recursive rejection": above("K-SEQ", "RRS with"),
     }
-    words = {1: "holds", 0: "is not clear", -1: "does not hold"}
-    said = "; ".join(f"{claim}: {words[found]}" for claim, found in claims.items())
-    agrees: bool | Literal["not comparable"] = "not comparable"
-    if set(claims.values()) == {1}:
-        agrees = True
-    elif -1 in claims.values():
-        agrees = False
+    agrees, said = weigh(claims)
     noise = [
         np.subtract(by_count[count][DRAWN], by_count[count]["bound with"]).tolist()
         for count in COUNTS

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import Result, Value, interval, reproduce
+from harness import Result, Value, interval, reproduce, weigh
 from samplewise.decode.base import Verifier
 from samplewise.decode.multi_draft import OptimalMultiDraft
 from samplewise.decode.optimal_transport import KSequential, speculative_block
@@ -231,13 +231,7 @@ def judge(
             1 if min(min(one.p_value.values()) for one in chains) > 0.001 else -1
         ),
     }
-    words = {1: "holds", 0: "is not clear", -1: "does not hold"}
-    said = "; ".join(f"{claim}: {words[found]}" for claim, found in claims.items())
-    agrees: bool | Literal["not comparable"] = "not comparable"
-    if set(claims.values()) == {1}:
-        agrees = True
-    elif -1 in claims.values():
-        agrees = False
+    agrees, said = weigh(claims)
     gain = np.mean(text["K-SEQ", 8, 8]) / np.mean(text[single])
     return agrees, (
         f"{said}. The gain of K = 8 over one draft at L = 8 is {gain:.2f} on characters; the "

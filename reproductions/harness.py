@@ -26,7 +26,7 @@ from rich.table import Table
 import samplewise
 from samplewise.files import atomic_write
 
-__all__ = ["DATA", "KEYS", "Result", "Value", "interval", "reproduce"]
+__all__ = ["DATA", "KEYS", "WORDS", "Result", "Value", "interval", "reproduce", "weigh"]
 
 KEYS = (
     "paper",
@@ -41,6 +41,9 @@ KEYS = (
 )
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Larger pools, used where they are present."""
+
+WORDS = {1: "holds", 0: "is not clear", -1: "does not hold"}
+"""What became of a claim."""
 
 Value = float | str | Sequence[float]
 """A number, a note, or (mean, low, high)."""
@@ -107,6 +110,20 @@ def reproduce(
     }
     record = orjson.dumps({key: values[key] for key in KEYS}, option=orjson.OPT_INDENT_2)
     atomic_write(out / f"{slug}.json", record + b"\n")
+
+
+def weigh(claims: Mapping[str, int]) -> tuple[bool | Literal["not comparable"], str]:
+    """Judge by claims that hold (1), are not clear (0) or do not hold (-1), and say which.
+
+    Examples
+    --------
+    >>> weigh({"it rises": 1, "it falls": 0})
+    ('not comparable', 'it rises: holds; it falls: is not clear')
+    """
+    said = "; ".join(f"{claim}: {WORDS[found]}" for claim, found in claims.items())
+    if -1 in claims.values():
+        return False, said
+    return True if set(claims.values()) == {1} else "not comparable", said
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
