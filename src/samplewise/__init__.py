@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from samplewise.decode import Decoding, decode
     from samplewise.jobs.comparison import Comparison, compare
     from samplewise.ledger import Ledger
+    from samplewise.mix import mix
     from samplewise.pool import Pool
     from samplewise.registry import make as method
     from samplewise.registry import methods
     from samplewise.score import score
     from samplewise.select import Selection, select
+    from samplewise.train import train
 
 __all__ = [
     "Answers",
@@ -39,8 +41,10 @@ __all__ = [
     "decode",
     "method",
     "methods",
+    "mix",
     "score",
     "select",
+    "train",
 ]
 __version__ = "0.1.0"
 
@@ -60,7 +64,9 @@ __getattr__ = lazily(
         "decode": "decode.decoding",
         "method": "registry:make",
         "methods": "registry",
+        "mix": "mix.base",
         "score": "score.base",
         "select": "select.base",
+        "train": "train.base",
     },
 )

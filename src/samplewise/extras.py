@@ -6,11 +6,12 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from samplewise.errors import UsageError
 
-__all__ = ["load_function", "need"]
+__all__ = ["lazy", "load_function", "need"]
 
 
 def need(module: str, extra: str, what: str, otherwise: str = "") -> Any:
@@ -49,6 +50,39 @@ def need(module: str, extra: str, what: str, otherwise: str = "") -> Any:
             f"{what} needs {module.partition('.')[0]}, which cannot be imported: {error}",
             mend=f"{mend}, or {otherwise}" if otherwise else mend,
         ) from error
+
+
+class _Lazy(ModuleType):
+    """A module that is imported when something of it is first used."""
+
+    def __init__(self, name: str, extra: str, what: str) -> None:
+        super().__init__(name)
+        self._wanted = (name, extra, what)
+
+    def __getattr__(self, name: str) -> Any:
+        module = need(*self._wanted)
+        vars(self).update(vars(module))
+        return getattr(module, name)
+
+
+def lazy(module: str, extra: str, what: str) -> Any:
+    """Give a module that is imported when something of it is first used.
+
+    For modules that are all about a heavy library, yet are imported to list what there is. Bases of
+    classes and decorators cannot be taken from it.
+
+    Parameters
+    ----------
+    module, extra, what
+        As `need` takes them.
+
+    Examples
+    --------
+    >>> maths = lazy("math", "maths", "this example")
+    >>> maths.pi > 3
+    True
+    """
+    return _Lazy(module, extra, what)
 
 
 def load_function(spec: str, what: str) -> Callable[..., Any]:

@@ -32,7 +32,7 @@ __all__ = [
     "parse_spec",
 ]
 
-ROOMS = ("select", "score", "answer", "decode")
+ROOMS = ("select", "score", "mix", "train", "answer", "decode")
 ENTRY_POINTS = "samplewise.methods"
 
 M = TypeVar("M", bound="Method")
