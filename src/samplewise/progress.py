@@ -18,6 +18,10 @@ class Progress(Protocol):
         """Open a stage; the value it gives is called with each further amount of work done."""
         ...
 
+    def say(self, text: str) -> None:
+        """Show how things stand, in place of what was said before."""
+        ...
+
 
 class Silent:
     """Shows nothing: the default of every function in the library."""
@@ -26,3 +30,6 @@ class Silent:
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Callable[[float], None]]:
         """Open a stage that nobody watches."""
         yield lambda amount: None
+
+    def say(self, text: str) -> None:
+        """Say something that nobody hears."""

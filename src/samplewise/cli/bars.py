@@ -13,6 +13,7 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -41,13 +42,20 @@ class Bars:
 
     def __init__(self, shown: Progress) -> None:
         self._shown = shown
+        self._latest: TaskID | None = None
 
     @contextlib.contextmanager
     def stage(self, name: str, total: float | None, unit: str) -> Iterator[Callable[[float], None]]:
         """Open a bar."""
-        task = self._shown.add_task(name, total=total, unit=unit)
+        task = self._shown.add_task(name, total=total, unit=unit, said="")
+        self._latest = task
         yield lambda amount: self._shown.advance(task, amount)
         self._shown.update(task, total=total or 1, completed=total or 1)
+
+    def say(self, text: str) -> None:
+        """Show a text beside the latest bar."""
+        if self._latest is not None:
+            self._shown.update(self._latest, said=text)
 
 
 @contextlib.contextmanager
@@ -65,6 +73,7 @@ def bars() -> Iterator[progress.Progress]:
         _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}"),
     )
     with Progress(*columns, console=console) as shown:
         yield Bars(shown)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from samplewise.cli.options import Json, Out, Resume, Seed, Strict, Temperature, TopP
 
-__all__ = ["decode"]
+__all__ = ["decode", "tell_decoding"]
 
 
 def decode(
@@ -88,7 +89,12 @@ def decode(
     if as_json:
         typer.echo(json.dumps(record | {"out": str(out)}, indent=2))
         return
-    if prompts and len(prompts) == 1:
+    tell_decoding(record, out)
+
+
+def tell_decoding(record: dict[str, Any], out: Path) -> None:
+    """Say what decoding gave: the text of a single prompt, and the speed of all."""
+    if record["totals"]["prompts"] == 1:
         line = (out / "decoded.jsonl").read_text(encoding="utf-8")
         typer.echo(json.loads(line)["text"] + "\n")
     totals = record["totals"]

@@ -11,7 +11,7 @@ import typer
 
 from samplewise.cli import compare
 from samplewise.cli.answer import answer, tell_answers
-from samplewise.cli.decode import decode
+from samplewise.cli.decode import decode, tell_decoding
 from samplewise.cli.options import (
     Cache,
     Embed,
@@ -32,6 +32,7 @@ from samplewise.cli.options import (
     settings,
 )
 from samplewise.cli.serve import serve
+from samplewise.cli.train import tell_training, train
 from samplewise.errors import SamplewiseError
 
 __all__ = ["app", "main"]
@@ -47,6 +48,7 @@ app.add_typer(compare.app, name="compare")
 app.command()(answer)
 app.command()(decode)
 app.command()(serve)
+app.command()(train)
 
 
 def main() -> None:
@@ -172,6 +174,8 @@ def rerun(
         "answer": tell_answers,
         "compare select": compare.show,
         "compare answer": compare.show_answers,
+        "decode": tell_decoding,
+        "train": tell_training,
     }
     tell[record["command"]](record, out)
 

@@ -12,6 +12,7 @@ from samplewise.jobs.answering import AnswerJob, run_answer
 from samplewise.jobs.comparison import CompareJob, run_compare
 from samplewise.jobs.decoding import DecodeJob, run_decode
 from samplewise.jobs.selection import SelectJob, run_select
+from samplewise.jobs.training import TrainJob, run_train
 from samplewise.progress import Progress
 from samplewise.runs import read_run
 
@@ -23,6 +24,7 @@ _RUNS: Mapping[str, tuple[Callable[..., Any], Callable[..., dict[str, Any]]]] = 
     "answer": (AnswerJob, run_answer),
     "compare answer": (AnswersJob, run_compare_answers),
     "decode": (DecodeJob, run_decode),
+    "train": (TrainJob, run_train),
 }
 
 

@@ -6,6 +6,7 @@ from samplewise.report.methods import Run, summarise_methods
 from samplewise.report.render import render, render_page
 from samplewise.report.selection import summarise
 from samplewise.report.strategies import summarise_strategies
+from samplewise.report.training import summarise_training
 
 __all__ = [
     "Run",
@@ -16,4 +17,5 @@ __all__ = [
     "summarise_decoding",
     "summarise_methods",
     "summarise_strategies",
+    "summarise_training",
 ]

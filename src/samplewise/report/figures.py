@@ -11,6 +11,7 @@ from samplewise.report.answer_curves import draw_coverage
 from samplewise.report.decoding import draw_accepted, draw_surprise
 from samplewise.report.methods import draw_methods
 from samplewise.report.strategies import draw_strategies
+from samplewise.report.training import draw_curves
 
 __all__ = ["all_of"]
 
@@ -29,6 +30,7 @@ def all_of(report: Mapping[str, Any]) -> dict[str, Any]:
         "coverage": draw_coverage(report),
         "accepted": draw_accepted(report),
         "surprise": draw_surprise(report),
+        **draw_curves(report),
     }
     return {name: figure for name, figure in made.items() if figure}
 

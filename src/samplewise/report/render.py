@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["render", "render_page"]
 
-_KINDS = ("methods", "answers", "strategies", "decoding")
+_KINDS = ("methods", "answers", "strategies", "decoding", "training")
 _REJECTED = 100  # rows shown of those set aside
 
 
@@ -67,11 +67,7 @@ def render_page(
     """
     drawn = figures.all_of(report)
     kind = report.get("kind")
-    template = (
-        f"{kind}.html.j2"
-        if kind in ("methods", "answers", "strategies", "decoding")
-        else "selection.html.j2"
-    )
+    template = f"{kind}.html.j2" if kind in _KINDS else "selection.html.j2"
     page: str = (
         _environment()
         .get_template(template)
