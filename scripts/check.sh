@@ -31,7 +31,8 @@ step lint "$bin/ruff" check .
 step format "$bin/ruff" format --check .
 step types "$bin/mypy"
 step layers "$bin/lint-imports"
-step pytest "$bin/python" -m pytest -n "${WORKERS:-2}" --dist worksteal --durations=50
+# A thread for each of pytest's processes: small models are slower with more.
+step pytest env OMP_NUM_THREADS=1 "$bin/python" -m pytest -n "${WORKERS:-2}" --dist worksteal --durations=50
 step docs "$bin/mkdocs" build --strict --quiet --site-dir build/site
 step wheel scripts/check_wheel.sh "$bin/python"
 

@@ -237,6 +237,11 @@ class Stream(ABC):
         own = slice(self.rank, None, self.world_size)
         return Draws(drawn.indices[own], drawn.sources[own], drawn.weights[own])
 
+    @property
+    def weighted(self) -> bool:
+        """Whether a draw may have a weight other than 1."""
+        return False
+
     @abstractmethod
     def between(self, start: int, stop: int) -> Draws:
         """Give the draws of all processes from one position to another."""

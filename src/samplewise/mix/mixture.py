@@ -70,6 +70,11 @@ class MixtureStream(Stream):
         self._changes = 0
         self._made_at = 0
 
+    @property
+    def weighted(self) -> bool:
+        """Whether a draw may have a weight other than 1."""
+        return any(bool((stage.weights != 1).any()) for stage in self.stages)
+
     def law(self) -> NDArray[np.float64]:
         """Give the probability of each source now."""
         return self.stages[self._stage(self.position)].law

@@ -128,8 +128,6 @@ class Learner(ABC):
     """
 
     def __init__(self, steps: int, rng: RandomState) -> None:
-        if steps < 1:
-            raise UsageError(f"steps is {steps}", mend="give 1 or more")
         self.steps, self.done = steps, 0
         self.rng = generator(rng)
         self.random = torch.Generator().manual_seed(seed_of(self.rng))
@@ -220,6 +218,8 @@ class Loop(registry.Method, ABC, Generic[TaskT]):
             known = ", ".join(one.label for one in self.tasks)
             raise UsageError(f"{self.name} cannot learn {made!r}", mend=f"give one of: {known}")
         count = self.usual_steps if steps is None else steps
+        if count < 1:
+            raise UsageError(f"steps is {count}", mend="give 1 or more")
         checked: Any = made
         return self.start(checked, model, count, generator(rng))
 

@@ -20,6 +20,7 @@ from samplewise.train.base import Figures, Loop, Task, Weights
 from samplewise.train.objectives import mean_per_row
 from samplewise.train.policy import Policy
 from samplewise.train.policy_learner import PolicyLearner
+from samplewise.train.problem_set import ProblemSet
 from samplewise.train.problems import Arithmetic, Problems
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Raft(Loop[Problems]):
     name: ClassVar[str] = "raft"
     paper: ClassVar[str] = "2304.06767"
     cost: ClassVar[str] = "O(problems x samples) answers a step"
-    tasks: ClassVar[tuple[type[Task], ...]] = (Arithmetic,)
+    tasks: ClassVar[tuple[type[Task], ...]] = (Arithmetic, ProblemSet)
 
     problems: int = 32
     samples: int = 8
