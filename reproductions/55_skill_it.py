@@ -64,7 +64,7 @@ EXPECTED = {  # our own runs when this was designed
 def main(quick: bool) -> Result:
     """Run the assumed dynamics and the networks, and judge them."""
     graphs = 20 if quick else 500
-    seeds, steps, copies = (2, 60, 2) if quick else (10, 800, 3)
+    seeds, steps, copies = (2, 60, 2) if quick else (20, 800, 3)
     falls = random_graphs(graphs)
     data = chain(SIZES, seed=0)
     test = chain([100 if quick else 400] * K, seed=1)
@@ -75,7 +75,7 @@ def main(quick: bool) -> Result:
     ]
     graph, *others, approximate = learned
     found, groups = train_all(data, test, graph.uniform(0.5), seeds, steps)
-    agrees, why = judge(falls, found)
+    agrees, why = judge(falls, found, [graph, *others])
     return Result(
         paper="Skill-it! A Data-Driven Skills Framework for Understanding and Training Language "
         "Models, arXiv 2307.14430",
@@ -361,7 +361,7 @@ def train_all(
         )
         for step in range(count):
             networks.step(data, drawn[:, step])
-            if step % max(1, count // 10) == 0:
+            if step % max(1, count // 4) == 0:
                 trajectories.append(networks.tested(test)[:seeds])
         losses = by_skill(networks.tested(test), test)
         for name, stream, one in zip(told, running, losses, strict=True):
@@ -415,7 +415,7 @@ def lower(one: Array, other: Array) -> int:
 
 
 def judge(
-    falls: Mapping[str, Array], found: Mapping[str, Array]
+    falls: Mapping[str, Array], found: Mapping[str, Array], graphs: Sequence[SkillGraph]
 ) -> tuple[bool | Literal["not comparable"], str]:
     """Judge by the paper's claims: true if all hold, false if one holds the other way round."""
     mean = {name: losses.mean(axis=1) for name, losses in found.items()}
@@ -429,7 +429,10 @@ def judge(
         "assumed dynamics: below no graph on more than 99 % of graphs": 1
         if (falls["no graph"] < 1).mean() > 0.99
         else -1,
-        "chain: stratified below random": lower(mean["stratified"], mean["random, 1:1:1:3:5"]),
+        "chain: every edge found by brute force leads forward": 1
+        if not any(np.tril(graph.edges).any() for graph in graphs)
+        else -1,
+        "stratified below random": lower(mean["stratified"], mean["random, 1:1:1:3:5"]),
         "stratified below every curriculum": min(
             lower(mean["stratified"], mean[name]) for name in curricula
         ),
@@ -443,8 +446,9 @@ def judge(
     }
     agrees, said = weigh(claims)
     return agrees, (
-        f"{said}. Judged seed by seed, beyond the 95% interval of the mean difference. The losses "
-        "themselves are of other models and another task."
+        f"{said}. Judged seed by seed, beyond the 95% interval of the mean difference. Few "
+        "edges of the chain itself are found: skills 2 and 3 are learned as soon alone, and 5 is not "
+        "learned in a run on 4 and 5, because 4 is not. The losses themselves are of other models and another task."
     )
 
 

@@ -113,6 +113,7 @@ class SkillIt(GraphMixer):
     L_j is the sum of the last `window` losses told for j; before any is told, all are taken as 1.
     Tell mean losses of a held-out set at the end of every round (``stream.tell(losses)``), the same
     on all processes; the paper takes 5 to 12 rounds. Never told, it draws by the static mixture.
+    The diagonal of the graph counts: a skill with 0 there is not drawn for its own sake.
 
     Parameters
     ----------
