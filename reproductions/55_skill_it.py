@@ -447,8 +447,9 @@ def judge(
     agrees, said = weigh(claims)
     return agrees, (
         f"{said}. Judged seed by seed, beyond the 95% interval of the mean difference. Few "
-        "edges of the chain itself are found: skills 2 and 3 are learned as soon alone, and 5 is not "
-        "learned in a run on 4 and 5, because 4 is not. The losses themselves are of other models and another task."
+        "edges of the chain itself are found: skills 2 and 3 are learned as soon alone, and 5 is "
+        "not learned in a run on 4 and 5, because 4 is not. The losses themselves are of other "
+        "models and another task."
     )
 
 
