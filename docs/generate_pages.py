@@ -11,7 +11,7 @@ import html
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +205,16 @@ def verdict_on(row: dict[str, Any], reproduced: bool) -> str:
 
 def how_to_use(cls: type[registry.Method]) -> list[str]:
     """Say how it is used: by a command, or from Python where there is none for it."""
+    if getattr(cls, "kind", "") == "allocator":
+        lines = (
+            f'allocation = sw.method("{cls.name}", room="mix").start(groups=4, rng=0)',
+            "counts = allocation.ask(400)           # how many to draw of each",
+            "allocation.tell(counts, outcomes)      # what they turned out to be worth",
+        )
+        return ["```python", *lines, "```"]
+    if cls.room == "mix":
+        call = f'sw.mix(sizes={{"en": 9000, "sw": 1000}}, method="{cls.name}", rng=0, total=50_000)'
+        return ["```python", f"stream = {call}", "stream.draw(64).indices", "```"]
     if cls.room != "decode":
         return ["```sh", ROOMS[cls.room][2].format(name=cls.name), "```"]
     kind = getattr(cls, "kind", "")
@@ -259,8 +269,10 @@ def escape(text: str) -> str:
 
 def needs(cls: type[registry.Method]) -> str:
     """Say what the rows must have, or what a strategy must be able to ask."""
-    if cls.room == "decode":
+    if cls.room in ("decode", "mix"):
         return str(getattr(cls, "kind", ""))
+    if cls.room == "train":
+        return ", ".join(dict.fromkeys(task.label for task in cls.tasks))
     if cls.room == "answer":
         return "a verifier" if cls().asks_verifier() else "nothing"
     named = ", ".join(NEEDS.get(need, need) for need in cls.needs)
@@ -379,6 +391,26 @@ def write_answer_picture(cls: type[registry.Method], _: sw.Pool) -> None:
 def write_decode_picture(cls: type[registry.Method], _: sw.Pool) -> None:
     """Draw what a method that decodes does, each kind in its own way."""
     from decode_pictures import draw
+
+    write_drawn(cls, draw, "decoding")
+
+
+def write_mix_picture(cls: type[registry.Method], _: sw.Pool) -> None:
+    """Draw how often each source comes, or how a budget is split."""
+    from training_pictures import draw_mix
+
+    write_drawn(cls, draw_mix, "mixing")
+
+
+def write_loop_picture(cls: type[registry.Method], _: sw.Pool) -> None:
+    """Draw what a loop learns in a few seconds."""
+    from training_pictures import draw_loop
+
+    write_drawn(cls, draw_loop, "training")
+
+
+def write_drawn(cls: type[registry.Method], draw: Callable[[Any, Any], str], folder: str) -> None:
+    """Write a picture and keep what is seen in it; without it, why there is none."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
@@ -389,7 +421,7 @@ def write_decode_picture(cls: type[registry.Method], _: sw.Pool) -> None:
         MISSING[cls.name] = str(error)
         return
     axes.spines[["top", "right"]].set_visible(False)
-    save(figure, f"decoding/{cls.name}.png")
+    save(figure, f"{folder}/{cls.name}.png")
 
 
 def draw_tree(axes: Any, answer: Any) -> None:
@@ -704,6 +736,25 @@ ROOMS = {  # folder, picture, command, heading
         "",
         "Which whole answers to draw, and which to keep: `--strategy NAME`, or "
         "`sw.answer(problems, strategy=NAME)`.",
+    ),
+    "mix": (
+        "mixing",
+        write_mix_picture,
+        "",
+        "# Mixing",
+        "",
+        "How often each row, source, skill or group is drawn while training. A "
+        "[mixer](../guide/mix.md) gives rows without end; an allocator splits a sampling budget as "
+        "results come in.",
+    ),
+    "train": (
+        "training",
+        write_loop_picture,
+        "samplewise train {name} --out run",
+        "# Training",
+        "",
+        "Loops that learn from what they draw: `samplewise train NAME`, or `sw.train(NAME)`. Each "
+        "is one file that reads from top to bottom. [How to](../guide/train.md).",
     ),
     "decode": (
         "decoding",
