@@ -72,6 +72,14 @@ class MixtureStream(Stream):
         """Give the probability of each source now."""
         return self.stages[self._stage(self.position)].law
 
+    def epochs(self) -> NDArray[np.float64]:
+        """Give how often each source has been passed over so far, on average; shape (sources,)."""
+        passes = np.zeros(len(self.sources.sizes))
+        ends = [*(stage.start for stage in self.stages[1:]), self.position]
+        for stage, end in zip(self.stages, ends, strict=True):
+            passes += max(0, min(end, self.position) - stage.start) * stage.law
+        return passes / self.sources.sizes
+
     def change(self, law: ArrayLike, weights: ArrayLike | None = None) -> None:
         """Draw by another law from here on; the stages that were behind stay as they were.
 
