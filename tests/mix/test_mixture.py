@@ -1,4 +1,4 @@
-"""What all streams of a room share: one order, decided by a seed, a position and the laws so far."""
+"""What all streams share: one order, decided by a seed, a position and the laws so far."""
 
 import json
 from itertools import islice
@@ -133,6 +133,17 @@ def test_processes_take_turns_in_one_order(world_size, counts, seed):
         ]
         assert np.stack(columns, axis=1).ravel().tolist() == whole[place].tolist()
     assert {one.position for one in ranks} == {total * world_size}
+
+
+def test_passes_over_sources_are_counted_by_the_laws_so_far():
+    one = stream()
+    one.draw(40)
+    expected = 37 * np.array([0.1, 0.2, 0.3, 0.4]) + 3 * np.array([0.8, 0, 0, 0.2])
+    np.testing.assert_allclose(one.epochs(), expected / SIZES)
+    many = stream(stages=[stage(0, 1, 2, 3, 4)])
+    drawn = many.draw(20_000)
+    seen = np.bincount(drawn.sources, minlength=4) / SIZES
+    np.testing.assert_allclose(seen, many.epochs(), rtol=0.06)
 
 
 # --- states ---------------------------------------------------------------------------------------
