@@ -112,7 +112,8 @@ class Sources:
         Raises
         ------
         UsageError
-            If both are given or neither, there is no source, or a size is no whole number above 0.
+            If both are given or neither, there is no source, a size is no whole number above 0, or
+            labels are not alike in kind.
         """
         if (sizes is None) == (labels is None):
             raise UsageError("sources need sizes or labels", mend="give one of the two")
@@ -120,7 +121,10 @@ class Sources:
             values = np.asarray(labels)
             if values.ndim != 1 or not len(values):
                 raise UsageError(f"labels have the shape {values.shape}", mend="give one a row")
-            found, numbers = np.unique(values, return_inverse=True)
+            try:
+                found, numbers = np.unique(values, return_inverse=True)
+            except TypeError as error:
+                raise UsageError(f"labels cannot be ordered: {error}", mend="give text") from error
             rows = np.argsort(numbers, kind="stable").astype(np.int64)
             return cls(np.bincount(numbers).astype(np.int64), tuple(map(str, found)), rows)
         if isinstance(sizes, Mapping):
@@ -218,6 +222,7 @@ class Stream(ABC):
         self.sources, self.seed, self.total = sources, seed, total
         self.rank, self.world_size = rank, world_size
         self.position = 0
+        self._changes = 0  # of what decides later draws: those made before one hold no more
 
     def draw(self, count: int) -> Draws:
         """Take the next draws of this process; all processes must take as many.
@@ -259,18 +264,14 @@ class Stream(ABC):
     def __iter__(self) -> Iterator[int]:
         """Give this process's rows one by one; the position moves with each."""
         while True:
-            start = self.position
+            start, changes = self.position, self._changes
             stop = start + _CHUNK * self.world_size
             rows = self.between(start, stop).indices[self.rank :: self.world_size]
             for place, row in enumerate(rows.tolist(), 1):
                 self.position = start + place * self.world_size
                 yield row
-                if self.position != start + place * self.world_size or self._changed(start):
+                if (self.position, self._changes) != (start + place * self.world_size, changes):
                     break  # it was moved, or told something, meanwhile
-
-    def _changed(self, start: int) -> bool:
-        """Say whether draws made at `start` for later positions do not hold any more."""
-        return False
 
     def state_dict(self, position: int | None = None) -> dict[str, Any]:
         """Give all that decides what follows, as plain JSON values.
@@ -286,6 +287,7 @@ class Stream(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; sources must be the same."""
         self.seed, self.position = int(state["seed"]), int(state["position"])
+        self._changes += 1
 
 
 @dataclass(frozen=True)
@@ -467,7 +469,7 @@ def largest_remainder(shares: ArrayLike, count: int) -> NDArray[np.int64]:
     array([2, 1, 3])
     """
     weights = np.asarray(shares, dtype=np.float64)
-    if not np.isfinite(weights).all() or weights.min() < 0 or not weights.sum():
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum():
         raise UsageError(f"shares are {weights}", mend="give finite numbers above 0")
     exact = weights / weights.sum() * count
     counts: NDArray[np.int64] = np.floor(exact).astype(np.int64)

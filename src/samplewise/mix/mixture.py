@@ -67,8 +67,6 @@ class MixtureStream(Stream):
         self.stages = list(stages)
         self._first = sources.first
         self._tables: dict[int, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
-        self._changes = 0
-        self._made_at = 0
 
     @property
     def weighted(self) -> bool:
@@ -79,21 +77,39 @@ class MixtureStream(Stream):
         """Give the probability of each source now."""
         return self.stages[self._stage(self.position)].law
 
+    def epochs(self) -> NDArray[np.float64]:
+        """Give how often each source has been passed over so far, on average; shape (sources,)."""
+        passes = np.zeros(len(self.sources.sizes))
+        ends = [*(stage.start for stage in self.stages[1:]), self.position]
+        for stage, end in zip(self.stages, ends, strict=True):
+            passes += max(0, min(end, self.position) - stage.start) * stage.law
+        return passes / self.sources.sizes
+
     def change(self, law: ArrayLike, weights: ArrayLike | None = None) -> None:
         """Draw by another law from here on; the stages that were behind stay as they were.
 
         Parameters
         ----------
         law : array_like, shape (sources,)
-            0 or more; it is scaled to sum to 1.
+            0 or more, not all 0; it is scaled to sum to 1.
         weights : array_like, shape (sources,), optional
             By default 1.
+
+        Raises
+        ------
+        UsageError
+            If the law or the weights are not such numbers.
         """
         count = len(self.sources.sizes)
         shares = np.asarray(law, dtype=np.float64)
-        if shares.shape != (count,) or not np.isfinite(shares).all() or shares.min() < 0:
-            raise UsageError(f"the law is {shares}", mend=f"give {count} numbers, 0 or more")
+        fine = shares.shape == (count,) and np.isfinite(shares).all() and shares.min() >= 0
+        if not fine or not shares.sum():
+            raise UsageError(
+                f"the law is {shares}", mend=f"give {count} numbers, 0 or more, not all 0"
+            )
         factors = np.ones(count) if weights is None else np.asarray(weights, dtype=np.float64)
+        if factors.shape != (count,) or not np.isfinite(factors).all():
+            raise UsageError(f"weights are {factors}", mend=f"give {count} finite numbers")
         kept = [stage for stage in self.stages if stage.start < self.position]
         self.stages = [*kept, Stage(self.position, shares / shares.sum(), factors)]
         self._tables.clear()
@@ -101,7 +117,6 @@ class MixtureStream(Stream):
 
     def between(self, start: int, stop: int) -> Draws:
         """Give the draws of all processes from one position to another."""
-        self._made_at = self._changes
         count = max(0, stop - start)
         chosen, weights = np.empty(count, np.int64), np.ones(count)
         random = uniforms(self.seed, start, count)
@@ -123,7 +138,7 @@ class MixtureStream(Stream):
 
     def state_dict(self, position: int | None = None) -> dict[str, Any]:
         """Give all that decides what follows; it grows with the stages, not with the rows."""
-        stages = [(one.start, one.law.tolist(), one.weights.tolist()) for one in self.stages]
+        stages = [[one.start, one.law.tolist(), one.weights.tolist()] for one in self.stages]
         return super().state_dict(position) | {"stages": stages}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -141,10 +156,6 @@ class MixtureStream(Stream):
             for start, law, weights in state["stages"]
         ]
         self._tables.clear()
-        self._changes += 1
-
-    def _changed(self, start: int) -> bool:
-        return self._made_at != self._changes
 
     def _stage(self, position: int) -> int:
         return bisect_right(self.stages, position, key=lambda stage: stage.start) - 1
