@@ -216,19 +216,9 @@ def test_the_schedule_is_that_of_the_short_rounds():  # oracle h
     assert cosine_rate(800, 800) == 1e-4
     assert cosine_rate(0, 800) == 0.1
     assert cosine_rate(400, 800) == pytest.approx((0.1 + 1e-4) / 2)
+    assert cosine_rate(200, 800, 1.0, 0.0) == pytest.approx((1 + 0.5**0.5) / 2)
     rates = [cosine_rate(step, 50) for step in range(51)]
     assert rates == sorted(rates, reverse=True)
-
-
-def test_the_cosine_is_that_of_torch():
-    import torch
-
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20, eta_min=1e-4)
-    for step in range(21):
-        assert schedule.get_last_lr()[0] == pytest.approx(cosine_rate(step, 20))
-        optimizer.step()
-        schedule.step()
 
 
 def test_strata_have_their_share():
