@@ -223,6 +223,7 @@ class Stream(ABC):
         self.rank, self.world_size = rank, world_size
         self.position = 0
         self._changes = 0  # of what decides later draws: those made before one hold no more
+        self._ahead: tuple[int, int, Draws] | None = None
 
     def draw(self, count: int) -> Draws:
         """Take the next draws of this process; all processes must take as many.
@@ -234,13 +235,22 @@ class Stream(ABC):
         """
         if count < 0:
             raise UsageError(f"count is {count}", mend="give 0 or more")
-        start = self.position
-        drawn = self.between(start, start + count * self.world_size)
-        self.position = start + count * self.world_size
-        if self.world_size == 1:
-            return drawn
-        own = slice(self.rank, None, self.world_size)
-        return Draws(drawn.indices[own], drawn.sources[own], drawn.weights[own])
+        start, stop = self.position, self.position + count * self.world_size
+        first, made = self._made_for(start, stop)
+        self.position = stop
+        own = slice(start - first + self.rank, stop - first, self.world_size)
+        return Draws(made.indices[own].copy(), made.sources[own].copy(), made.weights[own].copy())
+
+    def _made_for(self, start: int, stop: int) -> tuple[int, Draws]:
+        """Make draws, and some ahead, as small batches would each cost as much; say from where."""
+        if self._ahead is not None:
+            first, changes, made = self._ahead
+            inside = first <= start <= stop <= first + len(made.indices)
+            if inside and changes == self._changes:
+                return first, made
+        made = self.between(start, max(stop, start + _CHUNK * self.world_size))
+        self._ahead = (start, self._changes, made)
+        return start, made
 
     @property
     def weighted(self) -> bool:

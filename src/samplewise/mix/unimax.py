@@ -67,7 +67,7 @@ class UniMax(Mixer):
         if self.pace == "drop":
             stages = _dropping(sources, self.epochs)
             return MixtureStream(sources, seed, total, rank, world_size, stages)
-        if total is None:
+        if total is None or total < 1:
             raise UsageError(f"{self.name} needs the total of draws", mend="give total=")
         draws = unimax_draws(sources.sizes, total, self.epochs)
         stages = [Stage(0, draws / draws.sum(), np.ones(len(draws)))]
