@@ -11,7 +11,12 @@ from method_cases import report_of, write_contest
 from playwright.sync_api import sync_playwright
 from report_cases import HOSTILE
 
-from samplewise.report import render, summarise_decoding, summarise_strategies
+from samplewise.report import (
+    render,
+    summarise_decoding,
+    summarise_strategies,
+    summarise_training,
+)
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -215,6 +220,33 @@ def test_the_report_on_decoding_opens_cleanly(browser, tmp_path, scheme):
     assert [token.text_content() for token in tokens.all()] == ["a", HOSTILE]
     assert tokens.nth(1).get_attribute("title") == "9.25 bits of surprise, 2.0 of entropy"
     assert page.locator(".token.begins").count() == 1
+    assert errors == []
+    assert len(requests) == 1
+    close_narrow(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_on_training_opens_cleanly(browser, tmp_path, scheme):
+    history = [
+        {"loss": 1 / step, HOSTILE: 0.5, "tokens": 40.0, "seconds": 0.1} for step in range(1, 41)
+    ]
+    for step in (0, 39):
+        history[step]["test accuracy"] = step / 40
+    rollouts = [{"prompt": HOSTILE, "text": HOSTILE, "reward": 1.0, "tokens": 3}] * 30
+    summary = summarise_training(
+        history, rollouts, asked={"loop": HOSTILE, "model": "small", "knobs": {"a": HOSTILE}}
+    )
+    (tmp_path / "report.json").write_text(json.dumps(summary))
+    (tmp_path / "run.json").write_text(json.dumps({"version": "1"}))
+    page, errors, requests = watched(browser, render(tmp_path).as_uri(), scheme)
+    for figure in ("curves-0", "curves-1", "curves-3", "tested-0"):
+        page.wait_for_selector(f"[data-figure={figure}] svg.main-svg .js-line", state="attached")
+    assert page.locator("#tested .figure").count() == 1
+    assert page.locator("#curves .figure").count() == 4  # loss, the hostile one, tokens, speed
+    assert page.locator("details.problem").count() == 24
+    page.locator("details.problem summary").first.click()
+    assert page.locator("details.problem .says").first.text_content() == HOSTILE
+    assert "0.975" in page.locator(".tiles").text_content()
     assert errors == []
     assert len(requests) == 1
     close_narrow(page)
