@@ -65,20 +65,23 @@ def test_a_verifier_that_is_not_sure_averages_over_maps():
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-def test_a_clone_that_knows_the_map_is_the_base():
-    alone = PlantedSubsequence(known=1.0, misled=0.0, decoys=0, noise=0.4, rollouts=20)
-    logit = torch.tensor(np.log(0.4 / 0.6))
-    model = {"map": hard(alone.maps[0]), "noise": logit}
-    numbers, tokens, _ = alone.pool
-    symbols = alone.symbols[numbers]
+def test_a_clone_that_knows_the_strategies_is_the_base():
+    task = PlantedSubsequence(noise=0.4, rollouts=20)
+    maps, shares = hard(task.maps), torch.from_numpy(task.shares)
+    model = {
+        "map": torch.cat([maps, torch.zeros_like(maps[:1])]),
+        "noise": torch.tensor([0.4, 0.4, 1 - 1e-12], dtype=torch.float64).logit(),
+        "share": shares.log(),
+    }
+    numbers, tokens, _ = task.pool
+    symbols = task.symbols[numbers]
     found = clone_log_likelihood(model, torch.from_numpy(symbols), torch.from_numpy(tokens))
-    np.testing.assert_allclose(found.numpy(), alone.log_probabilities(numbers, tokens), rtol=1e-9)
+    np.testing.assert_allclose(found.numpy(), task.log_probabilities(numbers, tokens), rtol=1e-9)
 
     many = np.repeat(np.arange(4), 1000)
-    gives = model["map"].softmax(dim=1).numpy()
-    drawn = clone_rollouts(gives, 0.4, alone.symbols[many], 40, rng=np.random.default_rng(0))
-    true = alone.returns(many, drawn)[:, 0]
-    law = alone.laws[0, 0]
+    drawn = clone_rollouts(model, task.symbols[many], 40, rng=np.random.default_rng(0))
+    true = task.returns(many, drawn)[:, task.truth]
+    law = task.laws[:4, task.truth].mean(axis=0)
     mean = law @ np.arange(41)
     sigma = np.sqrt(law @ (np.arange(41) - mean) ** 2)
     assert abs(true.mean() - mean) < 3 * sigma / np.sqrt(4000)
@@ -87,29 +90,31 @@ def test_a_clone_that_knows_the_map_is_the_base():
 def test_a_clone_that_is_not_sure_is_a_law_and_draws_from_it():
     random = torch.Generator().manual_seed(0)
     model = {
-        "map": torch.randn(3, 3, generator=random, dtype=torch.float64),
-        "noise": torch.tensor(-0.5, dtype=torch.float64),
+        "map": torch.randn(2, 3, 3, generator=random, dtype=torch.float64),
+        "noise": torch.tensor([-0.5, 1.0], dtype=torch.float64),
+        "share": torch.tensor([0.5, 0.0], dtype=torch.float64),
     }
     every = np.array(list(itertools.product(range(3), repeat=4)))
     symbols = np.tile([2, 0], (len(every), 1))
     logs = clone_log_likelihood(model, torch.from_numpy(symbols), torch.from_numpy(every))
     law = logs.exp().numpy()
     assert law.sum() == pytest.approx(1, abs=1e-12)
-    drawn = clone_rollouts(
-        model["map"].softmax(dim=1).numpy(),
-        float(model["noise"].sigmoid()),
-        np.tile([2, 0], (20_000, 1)),
-        4,
-        rng=np.random.default_rng(0),
-    )
+    drawn = clone_rollouts(model, np.tile([2, 0], (20_000, 1)), 4, rng=np.random.default_rng(0))
     seen = np.bincount(drawn @ [27, 9, 3, 1], minlength=81) / 20_000
     assert (np.abs(seen - law) < 4.5 * np.sqrt(law * (1 - law) / 20_000)).all()
 
 
 def test_forcing_begins_anew_until_the_budget_is_spent():
-    gives = np.roll(np.eye(4), 1, axis=1)
-    rows = {"symbols": np.array([[0, 3]]), "budget": 7, "rng": np.random.default_rng(0)}
-    assert clone_rollouts(gives, 0.0, forcing=True, **rows).tolist() == [[1, 0, 1, 0, 1, 0, 1]]
+    maps = np.array([[1, 2, 3, 0], [2, 3, 0, 1]])
+    sure = {"map": hard(maps), "noise": torch.full((2,), -100.0), "share": torch.zeros(2)}
+    rows = {"symbols": np.array([[0, 3]] * 50), "budget": 6}
+    forced = clone_rollouts(sure, forcing=True, rng=np.random.default_rng(0), **rows)
+    tries = forced.reshape(-1, 2)
+    assert set(map(tuple, tries.tolist())) == {(1, 0), (2, 1)}
+    assert len(np.unique(forced, axis=0)) == 8  # a strategy is drawn again for every try
+    plain = clone_rollouts(sure, rng=np.random.default_rng(0), **rows)
+    assert set(map(tuple, plain[:, :2].tolist())) == {(1, 0), (2, 1)}
+    assert len(np.unique(plain[:, 2:])) == 4
 
 
 def test_the_experts_answers_return_what_the_best_in_the_ball_does():
@@ -200,7 +205,8 @@ def test_a_clone_learns_the_map_of_filtered_answers():
     loop = VerifierFree(learner="network", data="filtered", traces=64)
     learner = train(loop, TASK, steps=60, rng=0)
     used = np.unique(TASK.symbols[:3])
-    assert (learner.model.map.argmax(dim=1)[used].numpy() == TASK.maps[TASK.truth][used]).all()
+    main = learner.model.map[learner.model.share.argmax()]
+    assert (main.argmax(dim=1)[used].numpy() == TASK.maps[TASK.truth][used]).all()
     assert learner.evaluate()["value"] > learner.evaluate()["base"]
 
 
@@ -244,6 +250,7 @@ def test_draws_are_kept_for_the_ledger():
         (VerifierFree, {"kappa": -1.0}),
         (VerifierFree, {"learning_rate": 0.0}),
         (VerifierFree, {"forcing": True}),
+        (VerifierFree, {"strategies": 0}),
         (VerifierFree, {"learner": "regression"}),
         (VerifierBased, {"samples": 0}),
         (VerifierBased, {"gamma": -0.1}),

@@ -16,6 +16,7 @@ summaries.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -88,14 +89,16 @@ class VerifierFree(_Planted):
     data : {'expert', 'filtered'}
         Answers of the expert; or the base's own that return at least what the expert does on
         average, which takes labels.
+    strategies : int
+        Of the network: it takes one for every answer.
     forcing : bool
         Budget forcing of the network: when it reckons that it is done, it begins anew, until the
         budget is spent.
 
     Notes
     -----
-    The class of experts is reconstructed. The network is the base's own family with a map that is
-    learned: it gives the token for the next symbol, or any.
+    The class of experts is reconstructed. The network is of the base's own family, with maps, noise
+    and shares of its strategies that are learned.
 
     References
     ----------
@@ -115,10 +118,13 @@ class VerifierFree(_Planted):
 
     learner: Literal["class", "network"] = "class"
     data: Literal["expert", "filtered"] = "expert"
+    strategies: int = 3
     forcing: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.strategies < 1:
+            raise UsageError(f"{self.name}: strategies is {self.strategies}", mend="give 1 or more")
         if self.forcing and self.learner == "class":
             raise UsageError(
                 f"{self.name}: forcing is of the network's answers", mend="set learner=network"
@@ -231,15 +237,12 @@ class PlantedLearner(Learner):
 
     def note(self, numbers: Ints, tokens: Ints, rewards: NDArray[Any]) -> None:
         """Remember draws for the ledger."""
+        words = np.array([str(token) for token in range(self.task.vocabulary)])
+        asked, said = (words[rows].tolist() for rows in (self.task.symbols[numbers], tokens))
         self.rollouts += [
-            Rollout(
-                " ".join(map(str, self.task.symbols[number])),
-                " ".join(map(str, row)),
-                float(reward),
-                len(row),
-            )
-            for number, row, reward in zip(
-                numbers.tolist(), tokens.tolist(), rewards.tolist(), strict=True
+            Rollout(" ".join(prompt), " ".join(answer), reward, len(answer))
+            for prompt, answer, reward in zip(
+                asked, said, rewards.astype(np.float64).tolist(), strict=True
             )
         ]
 
@@ -359,10 +362,14 @@ class CloneLearner(FreeLearner):
         self.parts["optimizer"] = self.optimizer
 
     def fresh(self) -> torch.nn.Module:
-        """Make the log-odds of every token for every symbol, and of the noise."""
-        size = self.task.vocabulary
+        """Make some strategies: the log-odds of every token for every symbol, noise and share."""
+        size, count = self.task.vocabulary, self.loop.strategies
         return torch.nn.ParameterDict(
-            {"map": 0.1 * torch.randn(size, size, generator=self.random), "noise": torch.zeros(())}
+            {
+                "map": torch.randn(count, size, size, generator=self.random),
+                "noise": torch.zeros(count),
+                "share": torch.zeros(count),
+            }
         )
 
     def step(self) -> Figures:
@@ -388,8 +395,7 @@ class CloneLearner(FreeLearner):
         """Give the figures of the policy's own answers, drawn from a seed of the task's."""
         task, pool = self.task, self.task.pool
         tokens = clone_rollouts(
-            self.model.map.detach().softmax(dim=1).double().numpy(),
-            float(self.model.noise.detach().sigmoid()),
+            {name: weight.detach() for name, weight in self.model.items()},
             task.symbols[pool.numbers],
             task.budget,
             forcing=self.loop.forcing,
@@ -546,17 +552,19 @@ def solved_by_step(
     return torch.stack(ends, dim=1)
 
 
-def clone_log_likelihood(model: Any, symbols: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Give the log-probability of answers under a policy with a map that is learned.
+def clone_log_likelihood(
+    model: Mapping[str, torch.Tensor], symbols: torch.Tensor, tokens: torch.Tensor
+) -> torch.Tensor:
+    """Give the log-probability of answers under a policy with maps that are learned.
 
-    The policy is the base's where it follows a map: with probability 1 - noise the token for the
-    next symbol, else any; any at all when it is done.
+    The policy is of the base's family: it takes a strategy for every answer, and gives the token
+    for the next symbol with probability 1 - noise, else any; any at all when it is done.
 
     Parameters
     ----------
-    model : torch.nn.ParameterDict
-        `map`, shape (symbols, tokens), the log-odds of the token for each symbol, and `noise`,
-        shape (), as its logit.
+    model : mapping of str to torch.Tensor
+        `map`, shape (strategies, symbols, tokens), the log-odds of the token for each symbol;
+        `noise`, shape (strategies,), as its logit; `share`, shape (strategies,), as log-odds.
     symbols : torch.Tensor of int64, shape (rows, length)
     tokens : torch.Tensor of int64, shape (rows, budget)
 
@@ -567,51 +575,48 @@ def clone_log_likelihood(model: Any, symbols: torch.Tensor, tokens: torch.Tensor
 
     Examples
     --------
-    >>> model = {"map": 50 * torch.eye(2), "noise": torch.tensor(0.0)}
+    >>> model = {"map": 50 * torch.eye(2)[None], "noise": torch.zeros(1), "share": torch.zeros(1)}
     >>> found = clone_log_likelihood(model, torch.tensor([[1]]), torch.tensor([[0, 1, 1]]))
     >>> round(float(found.exp()), 4)  # 1/4 x 3/4 x 1/2
     0.0938
     """
-    gives, noise = model["map"].softmax(dim=1), model["noise"].sigmoid()
-    size = gives.shape[1]
-    fits = gives[symbols[:, :, None], tokens[:, None, :]]
+    gives, noise = model["map"].softmax(dim=2), model["noise"].sigmoid()[:, None, None, None]
+    size = gives.shape[2]
+    fits = gives[:, symbols[:, :, None], tokens[:, None, :]]
     on, off = fits * (1 - noise + noise / size), (1 - fits) * noise / size
-    rows, length, budget = fits.shape
-    place = torch.nn.functional.one_hot(torch.zeros(rows, dtype=torch.int64), length + 1).to(fits)
-    total: torch.Tensor = fits.new_zeros(rows)
-    for step in range(budget):
-        open_, done = place[:, :-1], place[:, -1:] / size
-        place = torch.nn.functional.pad(open_ * on[:, :, step], (1, 0)) + torch.cat(
-            [open_ * off[:, :, step], done], dim=1
-        )
-        likely = place.sum(dim=1).clamp(min=1e-30)
+    pad = torch.nn.functional.pad
+    place = pad(torch.ones_like(fits[:, :, :1, 0]), (0, fits.shape[2]))
+    total = model["share"].log_softmax(dim=0)[:, None]
+    for step in range(fits.shape[3]):
+        begun = place[:, :, :-1]
+        moved, stayed = begun * on[:, :, :, step], begun * off[:, :, :, step]
+        place = pad(moved, (1, 0)) + torch.cat([stayed, place[:, :, -1:] / size], dim=2)
+        likely = place.sum(dim=2).clamp(min=1e-30)
         total = total + likely.log()
-        place = place / likely[:, None]
-    return total
+        place = place / likely[:, :, None]
+    return total.logsumexp(dim=0)
 
 
 def clone_rollouts(
-    gives: Floats,
-    noise: float,
+    model: Mapping[str, torch.Tensor],
     symbols: Ints,
     budget: int,
     *,
     forcing: bool = False,
     rng: np.random.Generator,
 ) -> Ints:
-    """Draw answers of a policy with a map that is not sure.
+    """Draw answers of a policy with maps that are learned.
 
     Parameters
     ----------
-    gives : ndarray of float64, shape (symbols, tokens)
-        The law of the token for each symbol.
-    noise : float
-        Share of tokens that are any.
+    model : mapping of str to torch.Tensor
+        As `clone_log_likelihood` takes it.
     symbols : ndarray of int64, shape (rows, length)
     budget : int
         Tokens of an answer.
     forcing : bool
-        Whether it begins anew when it reckons that it is done; else it goes on with any tokens.
+        Whether it begins anew, with a strategy drawn again, when it reckons that it is done; else
+        it goes on with any tokens.
     rng : numpy.random.Generator
 
     Returns
@@ -620,31 +625,39 @@ def clone_rollouts(
 
     Examples
     --------
+    >>> swap = 100 * torch.eye(2).flip(0)[None]
+    >>> model = {"map": swap, "noise": torch.tensor([-100.0]), "share": torch.zeros(1)}
     >>> one = {"symbols": np.array([[0, 1]]), "budget": 4, "rng": np.random.default_rng(0)}
-    >>> clone_rollouts(np.eye(2)[::-1], 0.0, forcing=True, **one).tolist()
+    >>> clone_rollouts(model, forcing=True, **one).tolist()
     [[1, 0, 1, 0]]
     """
+    gives = model["map"].double().softmax(dim=2).numpy()
+    noise = model["noise"].double().sigmoid().numpy()
+    shares = model["share"].double().softmax(dim=0).numpy()
     rows, length = symbols.shape
-    size = gives.shape[1]
+    count, _, size = gives.shape
     wanted, other = (_cumulative(law) for law in (gives, (1 - gives) / (size - 1)))
     chance = 1 - noise + noise / size
     place, every = np.zeros(rows, np.int64), np.arange(rows)
+    strategy: Ints = np.asarray(rng.choice(count, size=rows, p=shares), np.int64)
     tokens = np.empty((rows, budget), np.int64)
     for step in range(budget):
         u, v = rng.random((2, rows))
         done = place == length
         symbol = symbols[every, np.minimum(place, length - 1)]
-        moves = ~done & (u < chance)
-        laws = np.where(moves[:, None], wanted[symbol], other[symbol])
+        moves = ~done & (u < chance[strategy])
+        laws = np.where(moves[:, None], wanted[strategy, symbol], other[strategy, symbol])
         drawn = (laws > v[:, None]).argmax(axis=1)
         tokens[:, step] = np.where(done, (v * size).astype(np.int64), drawn)
         place += moves
-        if forcing:
-            place[place == length] = 0
+        ended = np.flatnonzero(place == length)
+        if forcing and len(ended):
+            place[ended] = 0
+            strategy[ended] = rng.choice(count, size=len(ended), p=shares)
     return tokens
 
 
 def _cumulative(law: Floats) -> Floats:
-    sums = law.cumsum(axis=1)
-    sums[:, -1] = 1.0
+    sums = law.cumsum(axis=-1)
+    sums[..., -1] = 1.0
     return sums
