@@ -8,20 +8,13 @@ import pytest
 
 import samplewise as sw
 from samplewise.answer import Judge, Meter, Sampling
-from samplewise.answer.program_prompting import (
-    ProgramPrompting,
-    as_number,
-    program_of,
-    read_examples,
-    retrieve,
-    run_program,
-    similarities,
-)
+from samplewise.answer.program_prompting import ProgramPrompting, retrieve, similarities
 from samplewise.budget import Budget
 from samplewise.errors import InputError, UsageError
 from samplewise.models.completion import Completion
 from samplewise.problems import Message, Problem
 from samplewise.testing import ScriptedModel, ScriptedVerifier, strategy_checks
+from samplewise.verify.programs import as_number, program_of, read_examples, run_program
 from samplewise.verify.sandbox import Limits, Sandbox
 
 PROBLEM = Problem.ask("How many apples are in seven boxes of one apple?", answer="7")
