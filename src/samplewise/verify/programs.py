@@ -11,17 +11,26 @@ import json
 import math
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from samplewise.errors import InputError
 from samplewise.pool import Pool
+from samplewise.verify.many import run_many
 from samplewise.verify.maths import number
 from samplewise.verify.sandbox import Ran, Sandbox, libraries, python_command
 
-__all__ = ["Example", "Result", "as_number", "program_of", "read_examples", "run_program"]
+__all__ = [
+    "Example",
+    "Result",
+    "as_number",
+    "program_of",
+    "read_examples",
+    "run_program",
+    "run_programs",
+]
 
 
 class Example(NamedTuple):
@@ -99,16 +108,10 @@ class Result(NamedTuple):
     error: str = ""
 
 
-# Runs inside the sandbox, where every program has a process, and thus names, of its own.
-_RUN = """
+# Run inside the sandbox, where every program has a process, and thus names, of its own.
+_VALUE = """
 import io, json, sys
-sys.path += json.loads(sys.argv[1])
-source, ours = sys.stdin.buffer.read().decode("utf-8", "replace"), sys.stdout
-sys.stdout = printed = io.StringIO()
-names = {"__name__": "__main__"}
-exec("import math", names)
-exec(compile(source, "program", "exec"), names)
-value = names["solution"]() if callable(names.get("solution")) else None
+
 def spelled(value):
     if isinstance(value, (bool, int, str)):
         return str(value)
@@ -116,9 +119,27 @@ def spelled(value):
         return repr(float(value))
     except (TypeError, ValueError, OverflowError):
         return str(value)
-lines = printed.getvalue().split("\\n") if value is None else [spelled(value)]
-last = [line.strip() for line in lines if line.strip()][-1:]
-ours.write("\\n" + json.dumps(last))
+
+def values_of(source):
+    sys.stdout = printed = io.StringIO()
+    names = {"__name__": "__main__"}
+    exec("import math", names)
+    exec(compile(source, "program", "exec"), names)
+    value = names["solution"]() if callable(names.get("solution")) else None
+    lines = printed.getvalue().split("\\n") if value is None else [spelled(value)]
+    return [line.strip() for line in lines if line.strip()][-1:]
+"""
+_ONE = """
+sys.path += json.loads(sys.argv[1])
+source, ours = sys.stdin.buffer.read().decode("utf-8", "replace"), sys.stdout
+ours.write("\\n" + json.dumps(values_of(source)))
+"""
+_MANY = """
+def work(source):
+    try:
+        return [values_of(source), ""]
+    except BaseException as error:
+        return [[], f"{type(error).__name__}: {error}"[:300]]
 """
 
 
@@ -152,7 +173,7 @@ def run_program(
     >>> run_program("def solution():\n    return 6 * 7")
     Result(value='42', error='')
     """
-    command = python_command(_RUN, json.dumps(libraries()))
+    command = python_command(_VALUE + _ONE, json.dumps(libraries()))
     ran = (sandbox or Sandbox()).run(
         command, program.encode(errors="surrogatepass") or b"\n", stop=stop
     )
@@ -169,6 +190,53 @@ def _result(ran: Ran) -> Result:
     except ValueError:
         return Result(None, "it gives no value")
     return Result(str(value))
+
+
+def run_programs(
+    programs: Sequence[str],
+    sandbox: Sandbox | None = None,
+    *,
+    seconds: float = 10.0,
+    most: int = 64,
+) -> list[Result]:
+    r"""Run many programs as `run_program` runs one, at a fraction of the cost.
+
+    Parameters
+    ----------
+    programs : sequence of str
+    sandbox : Sandbox, optional
+    seconds : float
+        For one program.
+    most : int
+        Programs a sandbox.
+
+    Returns
+    -------
+    list of Result
+
+    Raises
+    ------
+    UsageError
+        Without bubblewrap.
+
+    Examples
+    --------
+    >>> run_programs(["def solution():\n    return 6 * 7", "print(1 / 0)"])
+    [Result(value='42', error=''), Result(value=None, error='ZeroDivisionError: division by zero')]
+    """
+    sources = [program.encode(errors="replace").decode() for program in programs]
+    found = run_many(_VALUE + _MANY, sources, sandbox=sandbox, seconds=seconds, most=most)
+    return [_told(one) for one in found]
+
+
+def _told(said: Any) -> Result:
+    """Read what the sandbox says; a program may have made it say something else."""
+    match said:
+        case [[str(value)], ""]:
+            return Result(value)
+        case [[], str(error)]:
+            return Result(None, error or "it gives no value")
+    return Result(None, "it takes too long, takes or says too much, or dies")
 
 
 def as_number(value: str, decimals: int | None = None) -> str | None:
