@@ -16,6 +16,7 @@ from keyword import iskeyword
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samplewise.errors import InputError, UsageError
 from samplewise.pool import Pool
@@ -33,9 +34,11 @@ __all__ = [
     "ProgramFile",
     "Programs",
     "ShortPrograms",
+    "all_answers",
     "arithmetic_trace",
     "right_value",
     "same_answer",
+    "statement_at",
 ]
 
 
@@ -96,8 +99,10 @@ def same_answer(found: float | None, answer: float) -> bool:
 class ShortPrograms(Programs):
     r"""Write formulas as programs: ``(a+b)*c`` as ``t0=a+b\nanswer=t0*c``, and a step longer.
 
-    Every problem has a formula of its own, of three operations among ``+``, ``-`` and ``*``; many
-    other programs give the same value. What they compute is worked out without running Python.
+    Every problem has a formula of its own, of three operations among ``+``, ``-`` and ``*``. Its
+    reference is one way among several to write it: operands of sums and products are in any order,
+    and other programs give the same value too. What they compute is worked out without running
+    Python.
 
     Parameters
     ----------
@@ -200,20 +205,69 @@ class _Formula:
 
 
 def _make(random: np.random.Generator, largest: int) -> _Formula:
-    """Draw a chain of three operations, each with what came before."""
-    a, b, c = (int(value) for value in random.choice(np.arange(2, largest + 1), 3, replace=False))
-    first = random.choice(list("abc"))
+    """Draw a chain of three operations, each with what came before, and one way to write it."""
+    values = random.choice(np.arange(2, largest + 1), 3, replace=False).tolist()
+    first = str(random.choice(list("abc")))
     formula, before, program = first, first, []
     for place, target in enumerate(("t0", "t1", "answer")):
-        sign, other = random.choice(list("+-*")), random.choice(list("abc"))
-        turned = bool(random.integers(2))
+        sign, other = str(random.choice(list("+-*"))), str(random.choice(list("abc")))
+        turned, written = random.integers(2, size=2).tolist()
         inner = f"({formula})" if place else formula
-        formula = f"{other}{sign}{inner}" if turned else f"{inner}{sign}{other}"
-        program.append(
-            f"{target}={other}{sign}{before}" if turned else f"{target}={before}{sign}{other}"
-        )
+        formula = sign.join([other, inner] if turned else [inner, other])
+        if sign == "-":
+            written = turned
+        program.append(f"{target}=" + sign.join([other, before] if written else [before, other]))
         before = target
-    return _Formula(formula, tuple(program), {"a": a, "b": b, "c": c})
+    return _Formula(formula, tuple(program), dict(zip("abc", values, strict=True)))
+
+
+def statement_at(place: int, index: int) -> str:
+    """Give one of the statements that can stand at a place of a program of three.
+
+    Parameters
+    ----------
+    place : int
+        0 to 2.
+    index : int
+        From 0 to 26, 47 and 74.
+
+    Examples
+    --------
+    >>> statement_at(0, 0), statement_at(1, 47), statement_at(2, 74)
+    ('t0=a+a', 't1=t0*t0', 'answer=t1*t1')
+    """
+    operands = ["a", "b", "c", "t0", "t1"][: 3 + place]
+    left, sign, right = np.unravel_index(index, (len(operands), 3, len(operands)))
+    return f"{('t0', 't1', 'answer')[place]}={operands[left]}{'+-*'[sign]}{operands[right]}"
+
+
+def all_answers(constants: Sequence[int]) -> NDArray[np.int64]:
+    """Give the value of every program of three statements.
+
+    Parameters
+    ----------
+    constants : sequence of int, length 3
+        a, b and c.
+
+    Returns
+    -------
+    ndarray of int64, shape (27, 48, 75)
+        By the index of each statement, as `statement_at` counts.
+
+    Examples
+    --------
+    >>> answers = all_answers([7, 3, 5])
+    >>> answers.size, int((answers == 43).sum())
+    (97200, 63)
+    """
+    values = np.array([constants], np.int64)
+    for _ in range(3):
+        left, right = values[:, :, None], values[:, None, :]
+        results = np.stack([left + right, left - right, left * right], axis=2)
+        results = results.reshape(len(values), -1)
+        kept = np.repeat(values, results.shape[1], axis=0)
+        values = np.column_stack([kept, results.ravel()])
+    return values[:, -1].reshape(27, 48, 75)
 
 
 _STATEMENT = re.compile(r"([a-z]\w{0,15}) ?= ?(\w{1,16}) ?([-+*]) ?(\w{1,16})", re.ASCII)
