@@ -79,8 +79,8 @@ def main(quick: bool) -> Result:
         "transformer of 0.1M weights that reads characters, trained on 1,500 formulas, then on 64 "
         "others with one reference each; 64 formulas held out, 32 samples each at temperature 0.8, "
         "unbiased pass@k. How long it is trained before was chosen on one seed, so that it solves "
-        "some problems and not all. The paper trains GPT-Neo 125M and 2.7B for 50,000 steps on GSM8K and "
-        "MathQA-Python.",
+        "some problems and not all. The paper trains GPT-Neo 125M and 2.7B for 50,000 steps on "
+        "GSM8K and MathQA-Python.",
         paper_figures=PAPER,
         our_figures=figures,
         agrees=agrees,
