@@ -16,16 +16,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import math
 import re
-import sysconfig
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from decimal import Decimal
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -35,28 +31,23 @@ from samplewise.answer.base import Judge, Kept, Prompted
 from samplewise.answer.draws import Draws
 from samplewise.embed import Embedder, make_embedder
 from samplewise.engine.local import cores
-from samplewise.errors import BudgetError, InputError, UsageError
+from samplewise.errors import BudgetError, UsageError
 from samplewise.measure.vectors import directions
 from samplewise.measure.voting import majority
 from samplewise.models.completion import Completion
-from samplewise.pool import Pool
 from samplewise.problems import Message
 from samplewise.rng import RandomState, generator
-from samplewise.verify.maths import number
-from samplewise.verify.sandbox import Limits, Ran, Sandbox, python_command
+from samplewise.verify.programs import (
+    Example,
+    Result,
+    as_number,
+    program_of,
+    read_examples,
+    run_program,
+)
+from samplewise.verify.sandbox import Limits, Sandbox
 
-__all__ = [
-    "Example",
-    "Order",
-    "ProgramPrompting",
-    "Result",
-    "as_number",
-    "program_of",
-    "read_examples",
-    "retrieve",
-    "run_program",
-    "similarities",
-]
+__all__ = ["Order", "ProgramPrompting", "retrieve", "similarities"]
 
 Order: TypeAlias = Literal["most-similar", "least-similar", "random", "fixed"]
 
@@ -72,23 +63,6 @@ _LEAST = {
     "max_tokens": 1,
     "decimals": 0,
 }
-
-
-class Example(NamedTuple):
-    """A problem with a program.
-
-    Attributes
-    ----------
-    id : str
-    question, program : str
-    solved : bool
-        Whether the program gave the right answer; one that did not is never shown.
-    """
-
-    id: str
-    question: str
-    program: str
-    solved: bool = True
 
 
 class _Shown(NamedTuple):
@@ -289,7 +263,14 @@ class ProgramPrompting(Prompted):
 
     @functools.cached_property
     def _examples(self) -> list[Example]:
-        return read_examples(self.examples) if self.examples is not None else []
+        found = read_examples(self.examples) if self.examples is not None else []
+        if self.examples is not None and not any(one.solved for one in found):
+            raise UsageError(
+                f"knob 'examples': no row of {self.examples} has a program that is right",
+                mend="give rows with question and program, or the answers.jsonl of a run of "
+                "program-prompting",
+            )
+        return found
 
     @functools.cached_property
     def _vectors(self) -> NDArray[np.float32]:
@@ -372,58 +353,6 @@ def _threads() -> ThreadPoolExecutor:
 
 
 # --- examples -------------------------------------------------------------------------------------
-
-
-def read_examples(path: str | Path) -> list[Example]:
-    """Read problems with programs.
-
-    Parameters
-    ----------
-    path : str or Path
-        Rows with ``question`` and ``program``, and optionally ``score`` and ``id``; or the
-        ``answers.jsonl`` of a run of `ProgramPrompting`.
-
-    Returns
-    -------
-    list of Example
-        In the order of the file; also those that were not solved.
-
-    Raises
-    ------
-    InputError
-        If a row has no question, or a score that is no number.
-    UsageError
-        If none is solved.
-    """
-    pool = Pool.read(path, text="question", strict=True)
-    found = [
-        _example(row, line, str(path)) for line, row in enumerate(pool.rows(range(len(pool))), 1)
-    ]
-    if not any(one.solved for one in found):
-        raise UsageError(
-            f"knob 'examples': no row of {path} has a program that is right",
-            mend="give rows with question and program, or the answers.jsonl of a run of "
-            "program-prompting",
-        )
-    return found
-
-
-def _example(row: Mapping[str, Any], line: int, file: str) -> Example:
-    try:
-        program, solved = row.get("program"), float(row.get("score", 1)) > 0
-    except (TypeError, ValueError):
-        raise InputError("is no number", file=file, line=line, field="score") from None
-    if "samples" in row:  # a line of answers.jsonl
-        gave = [
-            sample["text"]
-            for sample in row["samples"]
-            if sample.get("remarks", {}).get("value", "") == row["answer"]
-        ]
-        program, solved = next(iter(gave), None), row.get("correct") is True
-    text = program_of(program) if isinstance(program, str) else None
-    return Example(
-        str(row.get("id", line)), str(row["question"]), text or "", solved and bool(text)
-    )
 
 
 def similarities(queries: ArrayLike, pool: ArrayLike) -> NDArray[np.float64]:
@@ -511,177 +440,3 @@ def retrieve(
         ranks = np.argsort(-near, kind="stable")
         ranks = ranks[::-1] if order == "least-similar" else ranks
     return np.asarray(ranks[allowed[ranks]][:count], np.int64)
-
-
-# --- programs -------------------------------------------------------------------------------------
-
-_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[^\n`]*\n(.*?)(?:^[ \t]*\1|\Z)", re.DOTALL | re.MULTILINE)
-_BEGINS = re.compile(r"def \w+\(|import \w+|from [\w.]+ import |class \w+.*:$|@\w+|print\(")
-_CODE = re.compile(
-    rf"\s|$|#|{_BEGINS.pattern}|[)\]}}\"']|\w[\w.\[\]]* *[-+*/]?= *\S|\w+\(|"
-    r"(?:if|elif|else|for|while|try|except|finally|with|assert)\b.*:"
-)
-
-
-def program_of(text: str) -> str | None:
-    r"""Find the program in a text; None where there is none.
-
-    The first fenced block that defines ``solution``, or else the first; in a text without fences,
-    the lines around the first definition, import or ``print`` that are Python by their looks.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str or None
-
-    Examples
-    --------
-    >>> program_of("Here it is:\ndef solution():\n    return 6 * 7\n\nThat is all.")
-    'def solution():\n    return 6 * 7'
-    >>> program_of("I say 42.") is None
-    True
-    """
-    blocks = [block[2].rstrip() for block in _FENCE.finditer(text)]
-    if blocks:
-        best = next((block for block in blocks if "def solution" in block), blocks[0])
-        return best or None
-    lines = text.splitlines()
-    start = next((i for i, line in enumerate(lines) if _BEGINS.match(line)), None)
-    if start is None:
-        return None
-    while start and lines[start - 1].strip() and _CODE.match(lines[start - 1]):
-        start -= 1
-    end = next((i for i in range(start, len(lines)) if not _CODE.match(lines[i])), len(lines))
-    return "\n".join(lines[start:end]).rstrip()
-
-
-class Result(NamedTuple):
-    """What a program gave.
-
-    Attributes
-    ----------
-    value : str or None
-        What ``solution()`` returned, or what was printed last.
-    error : str
-        Why there is none.
-    """
-
-    value: str | None
-    error: str = ""
-
-
-# Runs inside the sandbox, where every program has a process, and thus names, of its own.
-_RUN = """
-import io, json, sys
-sys.path += json.loads(sys.argv[1])
-source, ours = sys.stdin.buffer.read().decode("utf-8", "replace"), sys.stdout
-sys.stdout = printed = io.StringIO()
-names = {"__name__": "__main__"}
-exec("import math", names)
-exec(compile(source, "program", "exec"), names)
-value = names["solution"]() if callable(names.get("solution")) else None
-def spelled(value):
-    if isinstance(value, (bool, int, str)):
-        return str(value)
-    try:
-        return repr(float(value))
-    except (TypeError, ValueError, OverflowError):
-        return str(value)
-lines = printed.getvalue().split("\\n") if value is None else [spelled(value)]
-last = [line.strip() for line in lines if line.strip()][-1:]
-ours.write("\\n" + json.dumps(last))
-"""
-
-
-def run_program(
-    program: str, sandbox: Sandbox | None = None, stop: threading.Event | None = None
-) -> Result:
-    r"""Run a program in the sandbox, and give its value.
-
-    That is what the function ``solution()`` returns, or, where there is none or it returns nothing,
-    the last line that the program prints.
-
-    Parameters
-    ----------
-    program : str
-        Python; it may import what is installed here, and `math` is imported for it.
-    sandbox : Sandbox, optional
-    stop : Event, optional
-        Ends the run when it is set.
-
-    Returns
-    -------
-    Result
-
-    Raises
-    ------
-    UsageError
-        Without bubblewrap.
-
-    Examples
-    --------
-    >>> run_program("def solution():\n    return 6 * 7")
-    Result(value='42', error='')
-    """
-    command = python_command(_RUN, json.dumps(_libraries()))
-    ran = (sandbox or Sandbox()).run(
-        command, program.encode(errors="surrogatepass") or b"\n", stop=stop
-    )
-    return _result(ran)
-
-
-def _result(ran: Ran) -> Result:
-    if ran.status != "ok":
-        last = ran.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        said = last if ran.status == "failed" else []
-        return Result(None, (said[0] if said else f"it ended by {ran.status}")[:300])
-    try:
-        [value] = json.loads(ran.stdout.rpartition(b"\n")[2])
-    except ValueError:
-        return Result(None, "it gives no value")
-    return Result(str(value))
-
-
-@functools.cache
-def _libraries() -> list[str]:
-    paths = sysconfig.get_paths()
-    return list(dict.fromkeys(str(Path(paths[name]).resolve()) for name in ("purelib", "platlib")))
-
-
-def as_number(value: str, decimals: int | None = None) -> str | None:
-    """Write a number in its shortest form; None where it is no finite number.
-
-    Parameters
-    ----------
-    value : str
-        As a program gave it.
-    decimals : int, optional
-        How many are kept; by default 12 digits in all.
-
-    Returns
-    -------
-    str or None
-
-    Examples
-    --------
-    >>> [as_number(one) for one in ("18.0", "0.30000000000000004", "$1,250", "nan", "a lot")]
-    ['18', '0.3', '1250', None, None]
-    >>> as_number("3.14159", 2)
-    '3.14'
-    """
-    if re.fullmatch(r"[-+]?\d{1,400}", value):
-        return str(int(value))
-    try:
-        found = float(value)
-    except ValueError:
-        read = number(value.replace("$", "").strip())
-        if read is None:
-            return None
-        found = float(read)
-    if not math.isfinite(found):
-        return None
-    found = found if decimals is None else round(found, decimals)
-    return format(Decimal(f"{found + 0.0:.12g}"), "f")

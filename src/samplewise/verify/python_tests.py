@@ -19,7 +19,6 @@ import json
 import os
 import re
 import subprocess
-import sysconfig
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +31,7 @@ from samplewise.errors import InputError
 from samplewise.problems import Problem
 from samplewise.verify._tester import ENDED
 from samplewise.verify.base import Verdict, Verifier
-from samplewise.verify.sandbox import Ran, Running, Sandbox, drive, python_command
+from samplewise.verify.sandbox import Ran, Running, Sandbox, drive, libraries, python_command
 
 __all__ = ["PythonTests", "same_output"]
 
@@ -134,7 +133,7 @@ class PythonTests(Verifier):
     def _against_output(
         self, program: str, cases: list[tuple[str, str]], stop: threading.Event | None
     ) -> str:
-        path = f"import sys; sys.path += {_libraries()!r}\n"
+        path = f"import sys; sys.path += {libraries()!r}\n"
         start = f"{path}exec(compile({program!r}, 'program', 'exec'), {{'__name__': '__main__'}})"
         for number, (given, wanted) in enumerate(cases, 1):
             # The program comes in a file, since a command line is limited, and stdin is taken.
@@ -153,7 +152,7 @@ class PythonTests(Verifier):
     def _against_tests(self, problem: Problem, text: str, stop: threading.Event | None) -> str:
         block = _FENCE.search(text)
         about = {"preamble": problem.preamble, "entry_point": problem.entry_point or ""}
-        about["path"] = _libraries()  # type: ignore[assignment]
+        about["path"] = libraries()  # type: ignore[assignment]
         program = {**about, "texts": [block[2]] if block else [text]}
         with contextlib.ExitStack() as stack:
             asked, ask = stack.enter_context(_pipe())
@@ -243,13 +242,6 @@ def _source(side: str) -> str:
     joined = "\n".join(texts)
     kept = [line for line in joined.splitlines() if not line.startswith(_NOT_INSIDE)]
     return "\n".join(["from __future__ import annotations", *kept, "main()"])
-
-
-@cache
-def _libraries() -> list[str]:
-    """Name the folders of installed packages, which programs may import."""
-    paths = sysconfig.get_paths()
-    return list(dict.fromkeys(str(Path(paths[name]).resolve()) for name in ("purelib", "platlib")))
 
 
 def _cases(problem: Problem) -> list[tuple[str, str]] | None:

@@ -10,6 +10,7 @@ processes of the whole family, cuts the output, and ends everything when the tim
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import platform
@@ -19,6 +20,7 @@ import signal
 import struct
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -32,7 +34,17 @@ from typing import IO, Literal, TypeAlias, TypeVar
 from samplewise.engine.local import cores
 from samplewise.errors import UsageError
 
-__all__ = ["Limits", "Ran", "Running", "Sandbox", "Status", "drive", "map_runs", "python_command"]
+__all__ = [
+    "Limits",
+    "Ran",
+    "Running",
+    "Sandbox",
+    "Status",
+    "drive",
+    "libraries",
+    "map_runs",
+    "python_command",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -590,6 +602,13 @@ def python_command(source: str, *arguments: str) -> list[str]:
     ['python', '-I', '-S', '-c', 'print(1)']
     """
     return ["python", "-I", "-S", "-c", source, *arguments]
+
+
+@functools.cache
+def libraries() -> list[str]:
+    """Name the folders of installed packages, which programs may import."""
+    paths = sysconfig.get_paths()
+    return list(dict.fromkeys(str(Path(paths[name]).resolve()) for name in ("purelib", "platlib")))
 
 
 def map_runs(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
