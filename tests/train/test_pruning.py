@@ -72,6 +72,12 @@ def test_the_same_seed_trains_the_same_network_and_another_another():
     assert not same(weights(one), weights(other))
 
 
+def test_the_random_state_of_torch_is_left_alone():
+    before = torch.random.get_rng_state()
+    train(PruneFinetune(**SMALL), TASK, steps=2, rng=0)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_filters_with_the_largest_sums_are_tuned_from_where_they_are():
     learner = PruneFinetune(**SMALL, finetune_rate=1e-12, weight_decay=0.0).begin(
         TASK, steps=6, rng=0

@@ -111,16 +111,17 @@ def convolutional(
     nn = torch.nn
     layers: list[torch.nn.Module] = []
     before = channels
-    for width in widths:
-        if width is None:
-            layers.append(nn.MaxPool2d(2))
-            continue
-        layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
-        layers.append(nn.ReLU(inplace=True))
-        before = width
-    model = nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)
-    )
+    # Layers draw first weights of torch's own, which are not used.
+    with torch.random.fork_rng(devices=[]):
+        for width in widths:
+            if width is None:
+                layers.append(nn.MaxPool2d(2))
+                continue
+            layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
+            layers.append(nn.ReLU(inplace=True))
+            before = width
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes)]
+    model = nn.Sequential(*layers)
     initialise(model, random)
     return model
 

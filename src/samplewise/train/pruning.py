@@ -435,7 +435,9 @@ class PruningLearner(Learner):
             chosen = [list(range(count)) for count in loop.counts(self._channels())]
             self.ratio = self._ratio(rebuild(model, self.groups, chosen))
         self._plan()
-        self.parts = {"pruning": self}
+        self.weights = Weights(model)
+        # What is left must be known before its weights are read.
+        self.parts = {"pruning": self, "model": self.weights}
 
     def step(self) -> Figures:
         """Take one step, of whichever network is in training."""
@@ -481,7 +483,7 @@ class PruningLearner(Learner):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that decides what follows."""
+        """Give all that decides what follows, save the weights in training."""
         return {
             "asked": self.asked,
             "phase": self.phase,
@@ -491,7 +493,6 @@ class PruningLearner(Learner):
             "known": self.known,
             "order": self.order,
             "first": self.first,
-            "weights": Weights(self.network).state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
 
@@ -514,7 +515,7 @@ class PruningLearner(Learner):
         if self.phase:
             self.network = rebuild(self.large, self.groups, self.kept)
             self.ratio = self._ratio(self.network)
-        Weights(self.network).load_state_dict(state["weights"])
+        self.weights.model = self.network
         self.optimizer = self._new_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
         self._plan()
@@ -528,7 +529,7 @@ class PruningLearner(Learner):
         origin = copy.deepcopy(self.network)
         if loop.origin == "initial":
             Weights(origin).load_state_dict(self.first)
-        self.network = rebuild(origin, self.groups, self.kept)
+        self.network = self.weights.model = rebuild(origin, self.groups, self.kept)
         # From here on, nothing is drawn as it was for the large network.
         self.random.manual_seed(seed_of(self.rng))
         if loop.origin == "fresh":
