@@ -117,6 +117,11 @@ def test_scratch_does_not_see_the_large_network():
     torch.testing.assert_close(*seen)
 
 
+def test_a_share_keeps_as_many_whole_channels_as_fit_and_one_at_least():
+    assert ScratchE(pruned=0.9).counts([10, 20, 3]) == [1, 2, 1]
+    assert ScratchE(pruned="0.1,0,0.5").counts([16, 7, 5]) == [14, 7, 2]
+
+
 def test_scratch_trains_no_large_network_where_the_shape_is_known():
     learner = ScratchE(**SMALL).begin(TASK, steps=4, rng=0)
     learner.advance()
