@@ -234,8 +234,10 @@ def split_spend(
     if not parts.any():
         return np.zeros(len(parts), np.int64)
     some = parts > 0
-    turns = np.concatenate([have[some] / parts[some], most[some] / parts[some]])
-    turns = np.unique(turns[np.isfinite(turns)])
+    starts = np.where(some, have, np.inf) / np.where(some, parts, 1.0)
+    ends = np.where(some, most, np.inf) / np.where(some, parts, 1.0)
+    turns = np.unique(np.concatenate([starts, ends]))
+    turns = turns[np.isfinite(turns)]
 
     def bought(level: Floats) -> Floats:
         return np.asarray(np.clip(level[:, None] * parts, have, np.maximum(most, have)) - have)
@@ -243,11 +245,11 @@ def split_spend(
     # What is spent is a line between two turns, so that the level follows from the last one.
     before = int(np.searchsorted(bought(turns) @ prices, spend, side="right")) - 1
     level = turns[max(before, 0)]
-    growing = some & (have / np.where(some, parts, 1) <= level) & (most > level * parts)
+    growing = (starts <= level) & (ends > level)
     if growing.any():
         level += (spend - float(bought(level[None])[0] @ prices)) / (prices @ (parts * growing))
     exact = bought(level[None])[0]
-    counts = np.floor(np.round(exact, 9)).astype(np.int64)
+    counts: Ints = np.floor(np.round(exact, 9)).astype(np.int64)
     remainder = np.round(exact - counts, 9)
     left = spend - float(counts @ prices)
     for group in np.argsort(-remainder, kind="stable"):
