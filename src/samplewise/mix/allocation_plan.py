@@ -15,7 +15,7 @@ for the knapsack).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -463,14 +463,24 @@ class _Worth:
         if isinstance(curve, PowerCurve) and self.utility.kind == "identity":
             worth = self.weight * curve.exponent * curve.drop / over
             return float(np.clip(worth ** (1 / (curve.exponent + 1)) - curve.offset, low, high))
-        if self.slope(high) >= price:
+
+        def over_price(logarithm: float) -> float:  # nearly a line, for a power law
+            slope = float(self.slope(math.exp(logarithm)))
+            return math.log(max(slope, 1e-300)) - math.log(price)
+
+        ends = math.log(max(low, 1e-12)), math.log(max(high, 1e-12))
+        if over_price(ends[0]) <= 0:
+            return low
+        if over_price(ends[1]) >= 0:
             return high
-        for _ in range(200):
-            if high - low <= 1e-13 * high:
-                break
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.slope(middle) >= price else (low, middle)
-        return (low + high) / 2
+        return float(np.clip(math.exp(_root(over_price, *ends)), low, high))
+
+
+def _root(falls: Callable[[float], float], low: float, high: float) -> float:
+    """Find where a function that is above 0 at `low` and below 0 at `high` changes its sign."""
+    from scipy.optimize import brentq
+
+    return float(brentq(falls, low, high, xtol=1e-13, rtol=1e-14))
 
 
 # --- solving --------------------------------------------------------------------------------------
@@ -577,21 +587,21 @@ class _Problem:
             rows = zip(curves, np.minimum(level, caps), lower, bounds, strict=True)
             return np.array([fewest(*row, self.whole) for row in rows])
 
-        def paid(level: float) -> bool:
-            return bool(costs @ need(level) <= self.budget * (1 + 1e-12))
-
         firsts = np.maximum(lower, np.minimum(1, payable))
         values = [float(c.value(n)) for c, n in zip(curves, firsts, strict=True)]
         low, high = min(values), float(caps.max())
         high = max(high, low) + 1.0  # a level that only stocks and ceilings can hold off
-        if not (math.isfinite(low) and paid(low)):
-            low, high = -math.inf, -math.inf
-        for _ in range(100):
-            middle = (low + high) / 2
-            if not low < middle < high:
-                break
-            low, high = (middle, high) if paid(middle) else (low, middle)
-        counts = need(low)
+        if not (math.isfinite(low) and costs @ need(low) <= self.budget * (1 + 1e-12)):
+            low = high = -math.inf  # not even the first sample of every group can be paid for
+        counts, above = need(low), need(high)
+        while low < (middle := (low + high) / 2) < high:
+            if self.whole and (above - counts).max() <= 1:
+                break  # what is left is a sample of some groups
+            between = need(middle)
+            if costs @ between <= self.budget * (1 + 1e-12):
+                low, counts = middle, between
+            else:
+                high, above = middle, between
         stuck = (caps < low) | (counts >= upper)
         counts = self._lowest_first(counts, upper, stuck) if self.whole else counts
         moving = ~stuck & (counts > lower)
@@ -626,7 +636,7 @@ def _continuous(
         rows = zip(worths, costs, lower, upper, strict=True)
         return np.array([w.demand(price * cost, least, most) for w, cost, least, most in rows])
 
-    if costs @ demand(0.0) <= budget:
+    if costs @ demand(0.0) <= budget * (1 + 1e-12):
         return demand(0.0), 0.0
     low = high = 1.0
     while costs @ demand(high) > budget and high < 1e300:
@@ -635,12 +645,13 @@ def _continuous(
         low, high = low / 16, low
         if low < 1e-300:  # nothing beyond is worth anything
             return demand(high), 0.0
-    for _ in range(200):
-        middle = math.sqrt(low * high)
-        if not low < middle < high:
-            break
-        low, high = (middle, high) if costs @ demand(middle) > budget else (low, middle)
-    less, more = demand(high), demand(low)
+    logarithm = _root(
+        lambda price: float(costs @ demand(math.exp(price)) - budget),
+        math.log(low) - 1e-9,
+        math.log(high) + 1e-9,
+    )
+    high = math.exp(logarithm + 1e-12)
+    less, more = demand(high), demand(math.exp(logarithm - 1e-12))
     # Along a straight piece of a curve, all amounts between both are as good.
     gap, left = float(costs @ (more - less)), float(budget - costs @ less)
     share = min(1.0, left / gap) if gap > 0 else 0.0
