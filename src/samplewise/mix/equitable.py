@@ -300,16 +300,19 @@ class EquitableAllocation(GroupAllocation):
 
     def learn(self, measurement: Measurement) -> None:
         """Keep what was measured."""
-        if self.rounds and (self._stderr is None) != (measurement.stderr is None):
-            raise UsageError(
-                "stderr was given in some rounds only", mend="give it always, or never"
-            )
         self.rounds += 1
         self._sizes = np.concatenate([self._sizes, measurement.sizes])
         self._performance = np.concatenate([self._performance, measurement.performance])
         if measurement.stderr is not None:
             before = np.empty((0, self.groups)) if self._stderr is None else self._stderr
             self._stderr = np.concatenate([before, measurement.stderr])
+
+    def read(self, outcomes: GroupOutcomes, collected: Ints) -> Measurement:
+        """Read outcomes; all with standard errors, or all without."""
+        measurement = super().read(outcomes, collected)
+        if self.rounds and (self._stderr is None) != (measurement.stderr is None):
+            raise UsageError("stderr was given in some rounds only", mend="give it always or never")
+        return measurement
 
     def split(self, spend: float, held: Ints) -> Ints:
         """Plan with the curves there are, after what is set aside for groups that are not known."""

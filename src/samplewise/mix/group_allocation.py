@@ -159,11 +159,40 @@ class GroupAllocation(Allocation):
                 f"counts are {bought}, and {self.collected} of {self.upper} are there",
                 mend="collect no more than the upper bounds",
             )
-        measurement = None if outcomes is None else self._read(outcomes, self.collected + bought)
+        measurement = None if outcomes is None else self.read(outcomes, self.collected + bought)
         self.collected = self.collected + bought
         self.spent += float(self.costs @ bought)
         if measurement is not None:
             self.learn(measurement)
+
+    def read(self, outcomes: GroupOutcomes, collected: Ints) -> Measurement:
+        """Read outcomes, whose sizes are by default what there is now."""
+        performance = self._table("performance", outcomes.performance)
+        stderr = None if outcomes.stderr is None else self._table("stderr", outcomes.stderr)
+        sizes = np.broadcast_to(collected, performance.shape).astype(np.float64)
+        if outcomes.sizes is not None:
+            sizes = self._table("sizes", outcomes.sizes)
+        if (
+            len({performance.shape, sizes.shape, (performance if stderr is None else stderr).shape})
+            > 1
+        ):
+            raise UsageError(
+                "performance, stderr and sizes differ in shape", mend="give them in one shape"
+            )
+        measured = np.ones(performance.shape, bool) if stderr is None else np.isfinite(stderr)
+        if not np.isfinite(performance[measured]).all():
+            raise UsageError(
+                f"performance is {performance}",
+                mend="give finite numbers, and a stderr of inf where a group was not measured",
+            )
+        if stderr is not None and not (stderr > 0).all():
+            raise UsageError(
+                f"stderr is {stderr}",
+                mend="give numbers above 0; a share of k in n is off by 1 / n even where k is n",
+            )
+        if not (np.isfinite(sizes) & (sizes >= 0)).all() or (sizes[measured] == 0).any():
+            raise UsageError(f"sizes are {sizes}", mend="measure groups that have samples")
+        return Measurement(sizes, np.where(measured, performance, 0.0), stderr)
 
     def learn(self, measurement: Measurement) -> None:
         """Take note of outcomes; where nothing depends on them, none is taken."""
@@ -211,35 +240,6 @@ class GroupAllocation(Allocation):
                 f"{name} is {values!r}", mend=f"give {self.groups} whole numbers, 0 or more"
             )
         return read.astype(np.int64)
-
-    def _read(self, outcomes: GroupOutcomes, collected: Ints) -> Measurement:
-        """Read outcomes, whose sizes are by default what there is now."""
-        performance = self._table("performance", outcomes.performance)
-        stderr = None if outcomes.stderr is None else self._table("stderr", outcomes.stderr)
-        sizes = np.broadcast_to(collected, performance.shape).astype(np.float64)
-        if outcomes.sizes is not None:
-            sizes = self._table("sizes", outcomes.sizes)
-        if (
-            len({performance.shape, sizes.shape, (performance if stderr is None else stderr).shape})
-            > 1
-        ):
-            raise UsageError(
-                "performance, stderr and sizes differ in shape", mend="give them in one shape"
-            )
-        measured = np.ones(performance.shape, bool) if stderr is None else np.isfinite(stderr)
-        if not np.isfinite(performance[measured]).all():
-            raise UsageError(
-                f"performance is {performance}",
-                mend="give finite numbers, and a stderr of inf where a group was not measured",
-            )
-        if stderr is not None and not (stderr > 0).all():
-            raise UsageError(
-                f"stderr is {stderr}",
-                mend="give numbers above 0; a share of k in n is off by 1 / n even where k is n",
-            )
-        if not (np.isfinite(sizes) & (sizes >= 0)).all() or (sizes[measured] == 0).any():
-            raise UsageError(f"sizes are {sizes}", mend="measure groups that have samples")
-        return Measurement(sizes, np.where(measured, performance, 0.0), stderr)
 
     def _table(self, name: str, values: ArrayLike) -> NDArray[np.float64]:
         read = np.atleast_2d(np.asarray(values, np.float64))
