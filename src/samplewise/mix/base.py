@@ -446,6 +446,8 @@ class Allocator(Mix):
     """
 
     kind: ClassVar[str] = "allocator"
+    outcomes: ClassVar[type[Any] | None]
+    """The NamedTuple in which results are told; None where none are heeded."""
 
     @abstractmethod
     def start(self, groups: int, *, rng: RandomState = None) -> Allocation:

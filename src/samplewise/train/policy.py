@@ -107,7 +107,7 @@ class Policy:
             bos_token_id=None,
             eos_token_id=1,
             tie_word_embeddings=False,
-            initializer_range=0.05,
+            initializer_range=width**-0.5,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(generator(rng)))
