@@ -326,8 +326,8 @@ def judge(
         f"the quasi-LSTM is {ratio:.1f} times as fast as the plain LSTM here. By perplexity in the "
         f"shortest class, at equal time {ranks['equal time']}; at equal steps "
         f"{ranks['equal steps']}. The source looks back two tokens and no further: a recurrence is "
-        "made for that, and attention must learn to find them, so the order of the two designs here "
-        "says nothing of books."
+        "made for that, and attention must learn to find them, so the order of the two here says "
+        "nothing of books."
     )
 
 
