@@ -321,6 +321,8 @@ def pessimistic_tilt(returns: ArrayLike, kappa: float) -> Tilt:
         raise ValueError(f"kappa is {kappa}: give 0 or more")
     prompts, attempts, rewards = table.shape
     law = np.full((prompts, attempts), 1 / attempts)
+    if rewards == 1:
+        return _best(table[:, :, 0], law, kappa)
     mixture = np.full(rewards, 1 / rewards)
     policies: list[Floats] = []
     worths: list[Floats] = []  # of each under each reward
