@@ -66,9 +66,7 @@ def test_whole_numbers_are_as_good_as_brute_force_up_to_rounding(alpha, rounding
     for seed in range(10):
         p, G, _ = made_up(seed, prompts=3)
         splits = [
-            (a, b, 12 - a - b)
-            for a, b in itertools.product(range(1, 11), repeat=2)
-            if a + b <= 11
+            (a, b, 12 - a - b) for a, b in itertools.product(range(1, 11), repeat=2) if a + b <= 11
         ]
         best = min(splits, key=lambda n: variance_bound(p, G, n, alpha=alpha))
         ours = allocate(p, G, 12, alpha=alpha, rounding=rounding)
@@ -167,7 +165,10 @@ def test_the_estimate_is_the_share_and_the_mean_norm_of_the_right_ones():
 
 
 def test_the_variance_is_that_of_all_outcomes():
-    law, vectors = np.array([0.1, 0.2, 0.3, 0.4]), np.array([[1.0, 2.0], [0.0, -1.0], [0, 0], [0, 0]])
+    law, vectors = (
+        np.array([0.1, 0.2, 0.3, 0.4]),
+        np.array([[1.0, 2.0], [0.0, -1.0], [0, 0], [0, 0]]),
+    )
     right = np.array([True, True, False, False])
     p = law[right].sum()
     posterior = law[right] / p
