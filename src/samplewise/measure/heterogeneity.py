@@ -260,7 +260,7 @@ def _best(table: Floats, law: Floats, kappa: float) -> Tilt:
         [mass[:, :0:-1].cumsum(axis=1)[:, ::-1], np.zeros((len(mass), 1))], axis=1
     )
     room = share * kappa - rest
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         threshold = mean - np.sqrt(variance / room)
     threshold = np.where(variance == 0, mean, threshold)
     after = np.concatenate([values[:, 1:], np.full((len(values), 1), -np.inf)], axis=1)

@@ -450,9 +450,7 @@ def _weights(p: Floats, G: Floats, alpha: float, beta: float) -> Floats:
     return weights
 
 
-def _split(
-    weights: Floats, p: Floats, n: int, most: int, rounding: Rounding
-) -> NDArray[np.int64]:
+def _split(weights: Floats, p: Floats, n: int, most: int, rounding: Rounding) -> NDArray[np.int64]:
     """Split `n` draws, or as many of them as those with a weight may have."""
     exact, open_ = np.zeros(len(weights)), weights > 0
     while open_.any():

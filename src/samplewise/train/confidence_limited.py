@@ -28,6 +28,7 @@ from samplewise.measure.confidence import confidence_report, pass_at_n
 from samplewise.train.base import Figures, Loop, Task, Weights
 from samplewise.train.policy import Batch, Policy
 from samplewise.train.policy_learner import PolicyLearner
+from samplewise.train.problem_set import ProblemSet
 from samplewise.train.problems import Arithmetic, Problems
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class ConfidenceLimited(Loop[Problems]):
     aliases: ClassVar[tuple[str, ...]] = ("dco",)
     paper: ClassVar[str] = "2502.07154"
     cost: ClassVar[str] = "O(refill x batch) solutions forward and O(batch) back a step"
-    tasks: ClassVar[tuple[type[Task], ...]] = (Arithmetic,)
+    tasks: ClassVar[tuple[type[Task], ...]] = (Arithmetic, ProblemSet)
 
     attempts: float = 16.0
     limit: Literal["solution", "steps", "answer"] = "solution"

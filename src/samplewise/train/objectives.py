@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", "torch", "training")
 
-__all__ = ["clipped_surrogate", "group_advantages", "mean_per_row"]
+__all__ = ["clipped_surrogate", "group_advantages", "grpo_loss", "kl_estimate", "mean_per_row"]
 
 
 def mean_per_row(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -35,6 +35,7 @@ def clipped_surrogate(
     advantages: torch.Tensor,
     low: float = 0.2,
     high: float = 0.2,
+    dual: float | None = None,
 ) -> torch.Tensor:
     """Weigh every token by the smaller of its ratio and its clipped ratio times the advantage.
 
@@ -45,6 +46,8 @@ def clipped_surrogate(
     advantages : torch.Tensor, shape (rows,) or (rows, length)
     low, high : float
         The ratio is clipped to [1 - low, 1 + high].
+    dual : float, optional
+        Where the advantage is negative, the ratio counts as this at most; above 1.
 
     Returns
     -------
@@ -53,7 +56,51 @@ def clipped_surrogate(
     """
     ratio = (new - old).exp()
     gains = advantages if advantages.dim() == 2 else advantages[:, None]
-    return torch.minimum(ratio * gains, ratio.clamp(1 - low, 1 + high) * gains)
+    surrogate = torch.minimum(ratio * gains, ratio.clamp(1 - low, 1 + high) * gains)
+    if dual is None:
+        return surrogate
+    return torch.where(gains < 0, torch.maximum(surrogate, dual * gains), surrogate)
+
+
+def grpo_loss(
+    new: torch.Tensor,
+    old: torch.Tensor,
+    advantages: torch.Tensor,
+    response: torch.Tensor,
+    reference: torch.Tensor | None = None,
+    *,
+    low: float = 0.2,
+    high: float = 0.2,
+    dual: float | None = None,
+    kl: float = 0.001,
+) -> torch.Tensor:
+    """Give minus the clipped surrogate plus the divergence from a reference.
+
+    Both are averaged over the tokens of each answer, then over answers.
+
+    Parameters
+    ----------
+    new, old, advantages, low, high, dual
+        As `clipped_surrogate` takes them; advantages as `group_advantages` gives them.
+    response : torch.Tensor of bool, shape (rows, length)
+        Which tokens are the answer's.
+    reference : torch.Tensor, shape (rows, length), optional
+        Log-probabilities under the frozen model.
+    kl : float
+        Weight of the divergence from it.
+
+    Returns
+    -------
+    torch.Tensor, shape ()
+
+    References
+    ----------
+    arXiv 2402.03300; the dual clip: arXiv 1912.09729
+    """
+    tokens = -clipped_surrogate(new, old, advantages, low, high, dual)
+    if reference is not None:
+        tokens = tokens + kl * kl_estimate(new, reference)
+    return mean_per_row(tokens, response).mean()
 
 
 def group_advantages(
@@ -83,3 +130,26 @@ def group_advantages(
         deviations = (squares / (sizes - 1).clamp(min=1)).sqrt()
         centred = centred / (deviations[groups] + 1e-6)
     return torch.where(sizes[groups] > 1, centred, rewards)
+
+
+def kl_estimate(new: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Estimate, from the tokens drawn, how far a policy is from another: exp(d) - d - 1.
+
+    d is the reference's log-probability less the policy's. The estimate is never negative, and its
+    mean over tokens that the policy draws is the divergence of the policy from the reference.
+
+    Parameters
+    ----------
+    new, reference : torch.Tensor, of one shape
+        Log-probabilities of the drawn tokens; natural logarithms.
+
+    Returns
+    -------
+    torch.Tensor, of that shape
+
+    References
+    ----------
+    arXiv 2402.03300
+    """
+    difference = reference - new
+    return difference.exp() - difference - 1

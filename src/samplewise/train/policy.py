@@ -7,7 +7,7 @@ one, whose low-rank adapters are trained.
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -94,7 +94,7 @@ class Policy:
         positions: int = 256,
         rng: RandomState = 0,
     ) -> Self:
-        """Make a transformer of some ten thousand weights that reads characters, untrained."""
+        """Make a transformer of some hundred thousand weights that reads characters, untrained."""
         transformers = need("transformers", "llm", "the small transformer")
         config = transformers.LlamaConfig(
             vocab_size=2 + len(CHARACTERS),
@@ -228,7 +228,7 @@ class Policy:
                     attention_mask=read,
                     position_ids=_positions(read)[:, -ids.shape[1] :],
                 )
-                drawn = _draw(logits[:, -1].float().cpu(), temperature, random)
+                drawn = _draw(_precise(logits[:, -1]).cpu(), temperature, random)
                 for row in open_rows:
                     tails[row].append(int(drawn[row]))
                 open_rows = [row for row in open_rows if tails[row][-1] != self.end]
@@ -238,31 +238,52 @@ class Policy:
                 read = torch.cat([read, read.new_ones(len(read), 1)], dim=1)
         return self._table(heads, tails)
 
-    def logits(self, batch: Batch) -> torch.Tensor:
+    def logits(
+        self, batch: Batch, weights: Mapping[str, torch.Tensor] | None = None
+    ) -> torch.Tensor:
         """Give the logits of every next token, in single precision or better.
+
+        Parameters
+        ----------
+        batch : Batch
+        weights : mapping of str to torch.Tensor, optional
+            In place of the model's weights of these names.
 
         Returns
         -------
         torch.Tensor, shape (rows, length - 1, vocabulary)
         """
-        out = self.model(
-            input_ids=batch.ids,
-            attention_mask=batch.read,
-            position_ids=_positions(batch.read),
-            use_cache=False,
-        )
-        logits: torch.Tensor = out.logits[:, :-1]
-        return logits if logits.dtype == torch.float64 else logits.float()
+        inputs = {
+            "input_ids": batch.ids,
+            "attention_mask": batch.read,
+            "position_ids": _positions(batch.read),
+            "use_cache": False,
+        }
+        out = torch.func.functional_call(self.model, dict(weights or {}), (), inputs)
+        return _precise(out.logits[:, :-1])
 
-    def log_probabilities(self, batch: Batch, temperature: float = 1.0) -> torch.Tensor:
+    def log_probabilities(
+        self,
+        batch: Batch,
+        temperature: float = 1.0,
+        weights: Mapping[str, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
         """Give the log-probability of every token after the first.
+
+        Parameters
+        ----------
+        batch : Batch
+        temperature : float
+            Of the law that the tokens are drawn by.
+        weights : mapping of str to torch.Tensor, optional
+            In place of the model's weights of these names: of a model as it once was.
 
         Returns
         -------
         torch.Tensor, shape (rows, length - 1)
             Natural logarithms; `Batch.scored` says which are of the response.
         """
-        logits = self.logits(batch) / temperature
+        logits = self.logits(batch, weights) / temperature
         taken = logits.gather(2, batch.ids[:, 1:, None])[:, :, 0]
         return taken - logits.logsumexp(dim=2)
 
@@ -281,6 +302,10 @@ class Policy:
 
 def _positions(read: torch.Tensor) -> torch.Tensor:
     return (read.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _precise(logits: torch.Tensor) -> torch.Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _draw(logits: torch.Tensor, temperature: float, random: torch.Generator) -> torch.Tensor:

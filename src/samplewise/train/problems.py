@@ -70,15 +70,16 @@ class Arithmetic(Problems):
     terms : int
         Numbers of a sum, at most; 2 or more.
     problems, test : int
-        To train on, and held out; no problem is in both.
+        To train on, and held out; no problem is in both, but one of few and small numbers may be
+        trained on under several numbers.
     seed : int
 
     Examples
     --------
     >>> task = Arithmetic(seed=1)
     >>> task.prompt(3), task.solution(3)
-    ('0+5+9+1=', '5,14,15')
-    >>> task.reward(3, "15"), task.reward(3, "5,14,16")
+    ('0+4+0+2=', '4,4,6')
+    >>> task.reward(3, "6"), task.reward(3, "4,4,5")
     (1.0, 0.0)
     """
 
@@ -86,7 +87,7 @@ class Arithmetic(Problems):
 
     digits: int = 1
     terms: int = 4
-    problems: int = 512
+    problems: int = 2048
     test: int = 128
     seed: int = 0
 
