@@ -88,9 +88,9 @@ def main(quick: bool) -> Result:
         setting=("Quick run. " if quick else "")
         + f"20 kinds of made problems, 400 with programs of which 80% are solved, {SHOWN} examples "
         "a prompt, built-in static vectors, programs run in the sandbox; intervals are Wilson's. "
-        "Students are transformers of 0.1M weights that read characters, 400 questions of six kinds, "
-        "300 steps of 16, 100 questions held out; their intervals over 3 seeds are Student's. "
-        "Where GSM8K is present, a full run finds examples for its 1,319 test questions among its "
+        "Students are transformers of 0.1M weights that read characters, 400 questions of six "
+        "kinds, 300 steps of 16, 100 questions held out; their intervals over 3 seeds are "
+        "Student's. Where GSM8K is present, a full run finds examples for its 1,319 test questions among its "
         "7,473 training questions. The paper draws programs with large models.",
         paper_figures=PAPER,
         our_figures=figures,
