@@ -92,12 +92,16 @@ class Policy:
         layers: int = 2,
         heads: int = 4,
         positions: int = 256,
+        special: int = 0,
         rng: RandomState = 0,
     ) -> Self:
-        """Make a transformer of some hundred thousand weights that reads characters, untrained."""
+        """Make a transformer of some hundred thousand weights that reads characters, untrained.
+
+        Beyond the characters it knows `special` tokens, the last of its vocabulary.
+        """
         transformers = need("transformers", "llm", "the small transformer")
         config = transformers.LlamaConfig(
-            vocab_size=2 + len(CHARACTERS),
+            vocab_size=2 + len(CHARACTERS) + special,
             hidden_size=width,
             intermediate_size=2 * width,
             num_hidden_layers=layers,
@@ -337,8 +341,8 @@ def encode_characters(text: str) -> list[int]:
 
 
 def decode_characters(tokens: Sequence[int]) -> str:
-    """Give the text of tokens; padding and ends are left out."""
-    return "".join(CHARACTERS[token - 2] for token in tokens if token > 1)
+    """Give the text of tokens; padding, ends and special tokens are left out."""
+    return "".join(CHARACTERS[token - 2] for token in tokens if 1 < token < 2 + len(CHARACTERS))
 
 
 _NUMBERS = {character: number for number, character in enumerate(CHARACTERS, 2)}
