@@ -189,6 +189,23 @@ def test_a_chosen_spend_goes_through_the_pilot_then_batches_that_are_halved_at_t
         Equitable().start(2).ask()
 
 
+@pytest.mark.parametrize("costs", [[1, 5, 7.5], [0.3, 0.3, 0.3], [1, 1, 1]])
+@pytest.mark.parametrize("budget", [4.4, 60, 321.7])
+def test_a_budget_is_spent_to_what_can_buy_nothing_more(costs, budget):
+    rounds = Equitable(exponent=1.0, pilot=8, batch=30).start(3, costs=costs, budget=budget)
+    for _ in range(40):
+        if not (n := rounds.next_spend()):
+            break
+        counts = rounds.ask()
+        assert counts.any()
+        assert costs @ counts <= n + 1e-9
+        now = rounds.collected + counts
+        stderr = np.where(now > 0, 0.01, np.inf)
+        rounds.tell(counts, GroupOutcomes(0.9 - DROPS / np.maximum(now, 1), stderr))
+    assert rounds.next_spend() == 0
+    assert -1e-9 <= rounds.remaining() < max(costs) * (1 + 1e-9)
+
+
 def test_identical_groups_share_alike_and_weightless_ones_get_only_what_is_certain():
     same = [PowerCurve(0.9, 2.0)] * 3
     rounds = collect(Equitable(exponent=1.0).start(3), same, [90, 90, 90, *[60] * 10])

@@ -3,8 +3,9 @@
 Every group has returns to data of its own, and they are not known beforehand. Round by round, the
 curve of each group is fitted to what was measured so far, and the next samples go where a plan with
 these curves puts them. Use it to collect training data from groups that differ much in how fast
-they are learnt (five times or more); where they are alike, ``equal`` does as well, or a little
-better, because nothing has to be found out first.
+they are learnt (five times or more) and whose pilot lies behind the sizes where performance still
+jumps; where they are alike, ``equal`` does as well, or a little better, because nothing has to be
+found out first.
 
 The curves are of groups that are learnt apart, unless `family` is ``two-term``: what a group gains
 from the samples of others then shows only when its curve is fitted anew.
@@ -83,6 +84,9 @@ class Equitable(Allocator):
         ``two-term`` (own samples and those of all groups, for a model that they share).
     exponent : float, optional
         The q; None to fit one for each group, which needs more and better measurements.
+    local : float
+        Measurements at fewer samples than this share of the group's largest measured size do not
+        count, so that a family that does not hold from the first sample on does as well; 0 to 1.
     highest : float, optional
         What performance cannot exceed, such as 1 for an accuracy.
     pilot : int
@@ -128,6 +132,7 @@ class Equitable(Allocator):
     aversion: float = 2.0
     family: Family = "power"
     exponent: float | None = 0.5
+    local: float = 0.25
     highest: float | None = None
     pilot: int = 60
     batch: float = 60.0
@@ -144,7 +149,7 @@ class Equitable(Allocator):
                 raise UsageError(
                     f"{knob} is {getattr(self, knob)}", mend="give a number, 0 or more"
                 )
-        for knob in ("explore", "least_share"):
+        for knob in ("local", "explore", "least_share"):
             if not 0 <= getattr(self, knob) <= 1:
                 raise UsageError(f"{knob} is {getattr(self, knob)}", mend="give a share, 0 to 1")
         if self.exponent is not None and not 0 < self.exponent <= 2:
@@ -263,7 +268,7 @@ class EquitableAllocation(GroupAllocation):
         Parameters
         ----------
         n : float, optional
-            As `GroupAllocation.ask` takes it; None for the next part of the pilot, then a batch.
+            As `GroupAllocation.ask` takes it; None for `next_spend`.
 
         Returns
         -------
@@ -274,25 +279,33 @@ class EquitableAllocation(GroupAllocation):
     def next_spend(self) -> float:
         """Give the spend of the next round: a part of the pilot, a batch, or half of what is left.
 
+        It is 0 where what is left can buy nothing more that is wanted.
+
         Raises
         ------
         UsageError
             If there is no budget to see its end.
         """
-        left = self.remaining()
-        if not math.isfinite(left):
+        if not math.isfinite(self.remaining()):
             raise UsageError("there is no budget", mend="give one to start, or n to ask")
         room = float(self.costs @ np.maximum(self.upper - self.collected, 0))
-        left = min(left, room)
+        left = min(self.remaining(), room)
+        spend = min(left, self._wanted(left))
+        if (self.costs == 1).all():
+            spend = float(min(math.ceil(spend), math.floor(left + 1e-9)))
+        # So much buys one sample at least; with less it is seen by asking.
+        return spend if spend >= self.costs.sum() or super().ask(spend).any() else 0.0
+
+    def _wanted(self, left: float) -> float:
+        """Give what the next round should take, were it there."""
         for level in (self.method.pilot // 2, self.method.pilot):
             wanted = np.minimum(np.maximum(self.lower, level), self.upper)
             owed = float(self.costs @ np.maximum(wanted - self.collected, 0))
             if owed:
-                return self._payable(min(owed, left))
-        batch = max(self.method.batch, float(self.costs.max()))
-        if left <= max(batch / 4, float(self.costs.max())):
-            return self._payable(left)
-        return self._payable(min(batch, max(left / 2, batch / 4)))
+                return owed
+        dearest = float(self.costs.max())
+        batch = max(self.method.batch, dearest)
+        return left if left <= max(batch / 4, dearest) else min(batch, max(left / 2, batch / 4))
 
     def least(self) -> Floats:
         """Give the samples that come first: lower bounds and pilot."""
@@ -403,8 +416,8 @@ class EquitableAllocation(GroupAllocation):
         different = np.unique(sizes[counted])
         if len(different) < 2:
             return None
-        if method.family == "last-gain":
-            counted &= sizes >= different[-2]
+        least = different[-2] if method.family == "last-gain" else method.local * different[-1]
+        counted &= sizes >= min(least, different[-2])
         n, y = sizes[counted], performance[counted]
         errors = None if stderr is None else stderr[counted]
         bound = math.inf if highest is None else highest
@@ -432,10 +445,6 @@ class EquitableAllocation(GroupAllocation):
         ]
 
     # --- rounds ---
-
-    def _payable(self, spend: float) -> float:
-        """Round a spend up to whole samples where costs are 1."""
-        return float(math.ceil(spend)) if (self.costs == 1).all() else spend
 
     def _reserved(self, fits: list[Fit | None], spend: float, held: Ints) -> Ints:
         """Set samples aside for groups that are not known well enough."""
