@@ -670,14 +670,15 @@ def answer_weights(
     >>> answer_weights(kept, groups, 2, p=np.array([1, 1, 0.5, 0.5]), estimator="drawn").tolist()
     [0.25, 0.25, 0.0, 0.5]
     """
-    weights = kept.astype(np.float64)
+    weights: NDArray[np.float64] = kept.astype(np.float64)
     if estimator == "pooled":
-        return weights / max(1, int(kept.sum()))
-    if estimator == "accepted":
-        return weights / (problems * np.maximum(np.bincount(groups, weights), 1)[groups])
-    if p is None or not (p[kept] > 0).all():
+        weights /= max(1, int(kept.sum()))
+    elif estimator == "accepted":
+        weights /= problems * np.maximum(np.bincount(groups, weights), 1)[groups]
+    elif p is None or not (p[kept] > 0).all():
         raise UsageError("estimator is 'drawn' without p above 0", mend="draw pilots, or give p")
-    weights[kept] /= problems * (np.bincount(groups)[groups] * p)[kept]
+    else:
+        weights[kept] /= problems * (np.bincount(groups)[groups] * p)[kept]
     return weights
 
 
@@ -693,7 +694,8 @@ def parts_of(groups: NDArray[np.int64], size: int) -> NDArray[np.int64]:
         return groups
     starts = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
     within = np.arange(len(groups)) - np.repeat(starts, np.diff(starts, append=len(groups)))
-    return (within % size == 0).cumsum().astype(np.int64) - 1
+    parts: NDArray[np.int64] = (within % size == 0).cumsum() - 1
+    return parts
 
 
 # --- losses ---------------------------------------------------------------------------------------
