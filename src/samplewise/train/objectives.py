@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", "torch", "training")
 
-__all__ = ["clipped_surrogate", "group_advantages", "mean_per_row"]
+__all__ = ["clipped_surrogate", "group_advantages", "kl_estimate", "mean_per_row"]
 
 
 def mean_per_row(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -83,3 +83,26 @@ def group_advantages(
         deviations = (squares / (sizes - 1).clamp(min=1)).sqrt()
         centred = centred / (deviations[groups] + 1e-6)
     return torch.where(sizes[groups] > 1, centred, rewards)
+
+
+def kl_estimate(new: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Estimate, from the tokens drawn, how far a policy is from another: exp(d) - d - 1.
+
+    d is the reference's log-probability less the policy's. The estimate is never negative, and its
+    mean over tokens that the policy draws is the divergence of the policy from the reference.
+
+    Parameters
+    ----------
+    new, reference : torch.Tensor, of one shape
+        Log-probabilities of the drawn tokens; natural logarithms.
+
+    Returns
+    -------
+    torch.Tensor, of that shape
+
+    References
+    ----------
+    arXiv 2402.03300
+    """
+    difference = reference - new
+    return difference.exp() - difference - 1
