@@ -100,6 +100,8 @@ class Sampler(Decoder):
     """Base of the methods that change the law of the next token."""
 
     kind: ClassVar[str] = "sampler"
+    before_cuts: ClassVar[bool] = False
+    """Whether it must see the law before top-k and others have cut tokens off."""
 
     @abstractmethod
     def processor(self) -> LogitsProcessor:

@@ -58,7 +58,8 @@ def make_processors(
 
     They come in the order in which `generate` uses them: the penalty, processors of the user's,
     temperature, top-k, top-p, min-p, typical; then the library's own samplers, so that they see the
-    law after temperature. What would change nothing is left out.
+    law after temperature. Those that end thinking come before what cuts tokens off. What would
+    change nothing is left out.
 
     Parameters
     ----------
@@ -135,8 +136,9 @@ def make_processors(
         "min_p": transformers.MinPLogitsWarper,
         "typical_p": transformers.TypicalLogitsWarper,
     }
+    made.extend(one.processor() for one in samplers if one.before_cuts)
     made.extend(classes[name](truncation[name]) for name in cuts)
-    made.extend(one.processor() for one in samplers)
+    made.extend(one.processor() for one in samplers if not one.before_cuts)
     return made
 
 

@@ -437,7 +437,7 @@ def tldr_reward(
     if form not in get_args(Form):
         raise UsageError(f"form is {form!r}", mend=f"one of {', '.join(get_args(Form))}")
     correct = (np.asarray(right, np.float64) > 0).astype(np.float64)
-    over = np.maximum(0.0, tokens - target) if form == "target" else tokens
+    over = np.maximum(0.0, tokens - np.asarray(target, np.float64)) if form == "target" else tokens
     cost = weights * over / longest
     found: NDArray[np.float64] = correct - (correct * cost if form == "correct-only" else cost)
     return found
