@@ -115,8 +115,8 @@ def main(quick: bool) -> Result:
         f"answers; then {sizes.steps} steps of {sizes.problems} sums and 8 answers each, allocated "
         f"anew every 10 steps by 8 pilots, {sizes.seeds} seeds, all arms of a seed from the same "
         f"weights; accuracy of {sizes.repeats} sampled answers to each of 128 held-out sums. "
-        "Mean and 95% interval over seeds. The paper trains models of 1.5 and 7 billion weights on 1,024 "
-        "problems of mathematics a step.",
+        "Mean and 95% interval over seeds. The paper trains models of 1.5 and 7 billion weights on "
+        "1,024 problems of mathematics a step.",
         paper_figures=PAPER,
         our_figures={
             "made prompts, ratio to uniform": made_table(made),

@@ -1,5 +1,7 @@
 """Formats of infilling: they can be undone, and masks and losses stand where they should."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -46,8 +48,7 @@ def test_spans_are_put_back_and_stand_where_they_should(ids, ratio, touching, se
     assert all(spans)
     head = made[: made.index(MARKS.separator)]
     touched = any(
-        one in MARKS.masks and other in MARKS.masks
-        for one, other in zip(head, head[1:], strict=False)
+        one in MARKS.masks and other in MARKS.masks for one, other in itertools.pairwise(head)
     )
     assert touching or not touched
 

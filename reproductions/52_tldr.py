@@ -1,0 +1,198 @@
+"""Short, medium and long reasoning in one model, and ends of thinking (arXiv 2505.07961).
+
+The paper trains and decodes language models of mathematics; its formulas were not at hand, and what
+is run here is reconstructed. A stop process with one number to learn for each level shows what each
+form of the reward does; a small transformer that works out sums at needless length learns to do so
+in fewer tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import Result, Value, interval, reproduce, weigh
+from samplewise.decode.stop_temperature import geometric_length, stop_probability
+from samplewise.train.length_control import LEVELS, LengthControl, tldr_reward
+
+Array = NDArray[Any]
+Table = dict[str, dict[str, Value]]
+
+PAPER: Mapping[str, Table] = {
+    "claims (no figure was at hand but this)": {
+        "TLDR": {"claim": "about 50% fewer tokens than the start, little or no accuracy lost"},
+        "levels": {"claim": "one model with short, medium and long traces"},
+        "stop temperature": {"claim": "a better trade-off than budget forcing"},
+    },
+}
+EXPECTED = (
+    "linear form, when designed: short 0.98, 9; medium 0.98, 9; long 0.99, 15 (start 0.88, 26)"
+)
+LONGEST, GROUP, STEP = 64, 16, 0.05
+WEIGHTS = np.array([1.0, 0.3, 0.0])  # of short, medium and long
+TARGETS = np.array([0.1, 0.3, 1.0]) * LONGEST
+FORMS = {
+    "linear": {"form": "linear", "scale": True},
+    "linear, advantages not scaled": {"form": "linear", "scale": False},
+    "target": {"form": "target", "scale": True},
+    "correct-only": {"form": "correct-only", "scale": True},
+}
+
+
+def main(quick: bool) -> Result:
+    """Run the stop process and the transformer, and judge."""
+    seeds, updates = (2, 60) if quick else (5, 1_500)
+    chains = {
+        name: [stop_process(seed, updates, **how) for seed in range(seeds)]  # type: ignore[arg-type]
+        for name, how in FORMS.items()
+    }
+    runs = [
+        transformer(seed, *((5, 3) if quick else (400, 150))) for seed in range(1 if quick else 3)
+    ]
+    agrees, why = judge(chains, runs)
+    return Result(
+        paper="Making Small Language Models Efficient Reasoners: Intervention, Supervision, "
+        "Reinforcement, arXiv 2505.07961",
+        setting=("Quick run. " if quick else "")
+        + "Reconstructed: the paper's formulas were not at hand. Stop process: after each step it "
+        "ends with probability sigmoid(w0 + w1 [step >= need]), need uniform on 2 to 16, right if "
+        f"as long as needed; {LONGEST} steps at most, w of each level from (-5, 2), groups of "
+        f"{GROUP}, {updates:,} updates of {STEP}, {seeds} seeds; accuracy and length of 4,000 "
+        "draws. Transformer: two layers of width 64 that read characters and work out sums in base "
+        "5, up to six times over; length-control in its target form, likeliest answers to held-out "
+        f"sums before and after, {len(runs)} seeds.",
+        paper_figures=PAPER,
+        our_figures={
+            "stop process": chain_table(chains),
+            "when designed": {"stop process": {"accuracy, length": EXPECTED}},
+            "transformer that works out sums": run_table(runs),
+            "stop temperature, mean length of thinking that ends with 1% a token": {
+                f"tau {tau}": {
+                    "length": round(geometric_length(stop_probability(0.01, tau)), 2),
+                }
+                for tau in (0.8, 1.0, 1.25, 2.0)
+            },
+        },
+        agrees=agrees,
+        why=why,
+    )
+
+
+def stop_process(seed: int, updates: int, *, form: Any, scale: bool) -> Array:
+    """Train the stop process; give accuracy and length of start and of each level."""
+    random = np.random.default_rng(seed)
+    w = np.tile([-5.0, 2.0], (len(LEVELS), 1))
+    rows = [measure(w[0], random)]
+    for _ in range(updates):
+        for level in range(len(LEVELS)):
+            need = int(random.integers(2, 17))
+            lengths, ended, gradient = draw(w[level], np.full(GROUP, need), random)
+            worth = tldr_reward(
+                ended & (lengths >= need),
+                lengths,
+                longest=LONGEST,
+                weight=WEIGHTS[level],
+                target=TARGETS[level],
+                form=form,
+            )
+            centred = worth - worth.mean()
+            gains = centred / (worth.std(ddof=1) + 1e-6) if scale else centred
+            w[level] += STEP * (gains[:, None] * gradient).mean(axis=0)
+    return np.array([*rows, *(measure(one, random) for one in w)])
+
+
+def draw(w: Array, needs: Array, random: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Draw lengths; give them, which ended by themselves, and the gradient of each log-chance."""
+    steps = np.arange(1, LONGEST + 1)
+    late = (steps >= needs[:, None]).astype(float)
+    chances = 1 / (1 + np.exp(-(w[0] + w[1] * late)))
+    stops = random.random(chances.shape) < chances
+    ended = stops.any(axis=1)
+    lengths = np.where(ended, stops.argmax(axis=1) + 1, LONGEST)
+    alive = steps <= lengths[:, None]
+    last = (steps == lengths[:, None]) & ended[:, None]
+    slope = np.where(alive, last - chances, 0.0)
+    gradient = np.stack([slope.sum(axis=1), (slope * late).sum(axis=1)], axis=1)
+    return lengths, ended, gradient
+
+
+def measure(w: Array, random: np.random.Generator) -> tuple[float, float]:
+    """Give accuracy and mean length."""
+    needs = random.integers(2, 17, size=4_000)
+    lengths, ended, _ = draw(w, needs, random)
+    return float((ended & (lengths >= needs)).mean()), float(lengths.mean())
+
+
+def transformer(seed: int, warm_up: int, steps: int) -> dict[str, tuple[float, float]]:
+    """Train the small transformer; give its figures before and after."""
+    loop = LengthControl(learning_rate=5e-4, warm_up=warm_up)
+    learner: Any = loop.begin(steps=steps, rng=seed)
+    while learner.done < warm_up:
+        learner.advance()
+    before = learner.evaluate()
+    while learner.done < learner.steps:
+        learner.advance()
+    after = learner.evaluate()
+    return {name: (before[name], after[name]) for name in before}
+
+
+def chain_table(chains: Mapping[str, list[Array]]) -> Table:
+    """Lay out accuracy and length of each level."""
+    names = ("start", *LEVELS)
+    return {
+        form: {
+            f"{name}, {what}": interval([float(run[row, column]) for run in runs])
+            for row, name in enumerate(names)
+            for column, what in enumerate(("accuracy", "length"))
+        }
+        for form, runs in chains.items()
+    }
+
+
+def run_table(runs: list[dict[str, tuple[float, float]]]) -> Table:
+    """Lay out each figure before and after."""
+    return {
+        name: {
+            when: interval([run[name][place] for run in runs])
+            for place, when in enumerate(("before", "after"))
+        }
+        for name in runs[0]
+    }
+
+
+def judge(
+    chains: Mapping[str, list[Array]], runs: list[dict[str, tuple[float, float]]]
+) -> tuple[Any, str]:
+    """Say which claims hold."""
+
+    def every(values: list[bool]) -> int:
+        return 1 if all(values) else 0 if any(values) else -1
+
+    linear, target = chains["linear"], chains["target"]
+    lengths = [run[1:, 1] for run in target]
+    saved = [run["length_short"][1] / run["length_short"][0] for run in runs]
+    lost = [run["accuracy"][0] - run["accuracy"][1] for run in runs]
+    return weigh(
+        {
+            "stop process: short answers are 40% shorter, none less often right": every(
+                [run[1, 1] < 0.6 * run[0, 1] and run[1, 0] >= run[0, 0] for run in linear]
+            ),
+            "linear form: short and medium coincide within a token": every(
+                [abs(run[1, 1] - run[2, 1]) < 1 for run in linear]
+            ),
+            "target form: short < medium < long": every(
+                [bool((np.diff(one) > 0).all()) for one in lengths]
+            ),
+            "transformer: half of the tokens of short answers": every([one < 0.5 for one in saved]),
+            "transformer: at most two points of accuracy lost": every(
+                [one <= 0.02 for one in lost]
+            ),
+        }
+    )
+
+
+if __name__ == "__main__":
+    reproduce("52-tldr", main)
