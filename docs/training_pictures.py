@@ -19,8 +19,8 @@ SIZES = {"A, 600 rows": 600, "B, 250 rows": 250, "C, 100 rows": 100, "D, 50 rows
 DRAWS, PARTS = 4_000, 40
 NAMES, SLOPES, RATES, PILOTS = ("A", "B", "C", "D"), (1, 3, 9, 27), (0.9, 0.5, 0.2, 0.05), 64
 LOSSES = (0.9, 0.7, 0.6, 0.5)  # of the sources at first; each falls as its rows are drawn
-STEPS = 60
-SHORT = {"warm_up": 100, "problems": 16, "samples": 4}
+STEPS = 40
+SHORT = {"warm_up": 60, "problems": 16, "samples": 4}
 """Knobs with which a loop takes seconds."""
 
 
@@ -105,7 +105,7 @@ def curve_of(cls: type[Loop[Any]]) -> tuple[list[float], list[tuple[int, float]]
     learner = loop.begin(steps=STEPS, rng=0)
     tested = []
     while learner.done < learner.steps:
-        if learner.done % max(1, learner.steps // 8) == 0:
+        if learner.done % max(1, learner.steps // 5) == 0:
             tested.append((learner.done, learner.evaluate()))
         learner.advance()
     tested.append((learner.done, learner.evaluate()))
