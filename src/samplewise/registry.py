@@ -29,6 +29,7 @@ __all__ = [
     "knobs",
     "make",
     "methods",
+    "named",
     "parse_spec",
 ]
 
@@ -164,6 +165,31 @@ def configure(cls: type[M], settings: Mapping[str, Any]) -> M:
                 mend=f"one of {', '.join(known)}" if known else "it has none",
             )
     return cls(**settings)
+
+
+def named(base: type[M], spec: str | Method) -> M:
+    """Make a method of some kind from ``NAME`` or ``NAME:KNOB=VALUE:...``; a made one passes.
+
+    Parameters
+    ----------
+    base : type
+        A room's base, or that of a kind of its methods.
+    spec : str or Method
+
+    Raises
+    ------
+    UsageError
+        If there is no such method of this kind, or no such knob.
+    """
+    made: object = spec
+    if isinstance(spec, str):
+        name, settings = parse_spec(spec)
+        made = make(name, settings, room=base.room)
+    if not isinstance(made, base):
+        kind = getattr(base, "kind", base.__name__.lower())
+        known = [one.name for one in methods(base.room) if issubclass(one, base)]
+        raise UsageError(f"{spec!r} is no {kind}", mend=f"one of {', '.join(known)}")
+    return made
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, str]]:

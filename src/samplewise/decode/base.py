@@ -85,14 +85,7 @@ class Decoder(registry.Method, ABC):
         >>> Draft.named("prompt-lookup:length=4").length
         4
         """
-        made: object = spec
-        if isinstance(spec, str):
-            name, settings = registry.parse_spec(spec)
-            made = registry.make(name, settings, room="decode")
-        if not isinstance(made, cls):
-            known = [one.name for one in registry.methods("decode") if issubclass(one, cls)]
-            raise UsageError(f"{spec!r} is no {cls.kind}", mend=f"one of {', '.join(known)}")
-        return made
+        return registry.named(cls, spec)
 
 
 @dataclass(frozen=True)

@@ -176,14 +176,7 @@ class Mix(registry.Method, ABC):
         >>> Mixer.named("temperature:tau=3").tau
         3.0
         """
-        made: object = spec
-        if isinstance(spec, str):
-            name, settings = registry.parse_spec(spec)
-            made = registry.make(name, settings, room="mix")
-        if not isinstance(made, cls):
-            known = [one.name for one in registry.methods("mix") if issubclass(one, cls)]
-            raise UsageError(f"{spec!r} is no {cls.kind}", mend=f"one of {', '.join(known)}")
-        return made
+        return registry.named(cls, spec)
 
 
 # --- streams --------------------------------------------------------------------------------------

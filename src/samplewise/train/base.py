@@ -253,11 +253,9 @@ def train(
     Learner
         With the trained model in its parts, and the figures of every step.
     """
-    made: Any = loop
-    if isinstance(loop, str):
-        name, settings = registry.parse_spec(loop)
-        made = registry.make(name, settings, room="train")
-    learner: Learner = made.begin(task, model=model, steps=steps, rng=rng)
+    kind: Any = Loop  # a base, from which nothing is made
+    made: Loop[Any] = registry.named(kind, loop)
+    learner = made.begin(task, model=model, steps=steps, rng=rng)
     while learner.done < learner.steps:
         learner.advance()
         if seen:
