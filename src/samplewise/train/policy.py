@@ -7,6 +7,7 @@ one, whose low-rank adapters are trained.
 from __future__ import annotations
 
 import string
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -131,7 +132,10 @@ class Policy:
         config = peft.LoraConfig(
             task_type="CAUSAL_LM", r=rank, lora_alpha=2 * rank, target_modules="all-linear"
         )
-        with torch.random.fork_rng():
+        with (
+            torch.random.fork_rng(),
+            warnings.catch_warnings(action="ignore"),  # of what peft itself uses
+        ):
             torch.manual_seed(seed_of(generator(rng)))
             model = peft.get_peft_model(lm.model, config)
         end = min(lm.ends)
