@@ -16,6 +16,7 @@ from samplewise.decode.mirostat import SurpriseControl
 from samplewise.decode.noising import VarianceExploding, exact_score
 from samplewise.decode.optimum import optimal_acceptance
 from samplewise.decode.speculative import Speculation
+from samplewise.decode.stop_temperature import StopTemperature, stop_probability
 from samplewise.errors import UsageError
 from samplewise.measure.gaussian_mixture import GaussianMixture
 from samplewise.testing.decoders import target_model
@@ -39,8 +40,29 @@ def draw(cls: type[registry.Method], axes: Any) -> str:
     return pictures[cls.kind](cls(), axes)
 
 
-def surprise_of_a_stream(method: SurpriseControl, axes: Any) -> str:
+def thinking_goes_on(method: Any, axes: Any) -> str:
+    """Draw how likely thinking is to go on, where its end has one probability at every token."""
+    chance, tokens = 0.02, np.arange(151)
+    axes.plot(tokens, (1 - chance) ** tokens, color=OTHER, linewidth=1.5, label="as it is")
+    if isinstance(method, StopTemperature):
+        for tau, style in ((0.8, "dotted"), (1.25, "solid"), (2.0, "dashed")):
+            ended = stop_probability(chance, tau)
+            axes.plot(tokens, (1 - ended) ** tokens, MINE, linestyle=style, label=f"tau {tau}")
+        said = "by the temperature of the end alone"
+    else:
+        shortest, longest = 20, 80
+        goes_on = np.where(tokens < shortest, 1.0, (1 - chance) ** (tokens - shortest))
+        axes.plot(tokens, np.where(tokens < longest, goes_on, 0.0), MINE, label="20 to 80 tokens")
+        said = "between two limits"
+    axes.set(xlabel="tokens of thinking", ylabel="probability that it goes on")
+    axes.legend(frameon=False)
+    return f"Thinking whose end has a probability of {chance:.0%} at every token, and {said}."
+
+
+def surprise_of_a_stream(method: Any, axes: Any) -> str:
     """Draw the mean surprise so far, on a stream of Zipf laws of changing steepness."""
+    if not isinstance(method, SurpriseControl):
+        return thinking_goes_on(method, axes)
     rng = np.random.default_rng(0)
     ranks = np.log(np.arange(1, 10_001))
     logits = -rng.uniform(1.0, 1.6, STREAM)[:, None] * ranks
