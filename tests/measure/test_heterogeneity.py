@@ -82,6 +82,7 @@ def test_a_wide_ball_holds_the_best_attempts_alone():
     assert best_in_ball([[1, 5, 5, 0]], 50.0).value.tolist() == [5.0]
     with_impossible = best_in_ball([[1, 5, 9]], 50.0, [[0.5, 0.5, 0.0]])
     assert with_impossible.value.tolist() == [5.0]
+    assert best_in_ball([[1, 5, 9]], 0.0, [[0.5, 0.5, 0.0]]).value.tolist() == [3.0]
 
 
 @given(RETURNS, st.lists(st.floats(0, 9), min_size=1, max_size=4))

@@ -270,9 +270,9 @@ def _best(table: Floats, law: Floats, kappa: float) -> Tilt:
     place = fits.argmax(axis=1)[:, None]
     at = np.take_along_axis(threshold, place, axis=1)
     flat = np.take_along_axis(variance, place, axis=1) == 0
-    lifted = np.where(flat, below == 0, np.maximum(below - np.where(flat, 0.0, at), 0.0))
     still = (kappa < _STILL) | (_spread(table, law)[:, None] == 0)
-    lifted = np.where(still, 1.0, lifted)
+    above = np.maximum(below - np.where(flat | still, 0.0, at), 0.0)
+    lifted = np.where(still, 1.0, np.where(flat, below == 0, above))
     weights = lifted / (lifted * law).sum(axis=1, keepdims=True)
     return Tilt((weights * law * table).sum(axis=1), weights)
 
