@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import math
 import pkgutil
 import types
 import typing
@@ -73,6 +74,27 @@ class Method:
     def title(cls) -> str:
         """First line of the docstring."""
         return (inspect.getdoc(cls) or "").partition("\n")[0].rstrip(".")
+
+    def require(
+        self, *names: str, least: float = 0.0, most: float = math.inf, above: bool = False
+    ) -> None:
+        """Refuse knobs that are out of a range, or at its least where they have to be above.
+
+        A knob that is None passes, and infinity does not.
+
+        Raises
+        ------
+        UsageError
+            With the first of these knobs.
+        """
+        for knob in names:
+            value = getattr(self, knob)
+            if value is None:
+                continue
+            if not least <= value <= most or value == math.inf or (above and value == least):
+                mend = f"give {'a number above' if above else 'at least'} {least:g}"
+                end = f", and {most:g} at most" if most < math.inf else ""
+                raise UsageError(f"{self.name}: {knob} is {value}", mend=mend + end)
 
     def settings(self) -> dict[str, Any]:
         """Every knob and its value."""

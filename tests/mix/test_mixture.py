@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from samplewise.errors import UsageError
-from samplewise.mix.base import Mixer, Sources, largest_remainder, mix
+from samplewise.mix.base import Mixer, Setting, Sources, largest_remainder, mix
 from samplewise.mix.mixture import MixtureStream, Stage, alias_table, uniforms
 from samplewise.pool import Pool
 
@@ -25,7 +25,7 @@ def stage(start, *law):
 
 def stream(seed=0, stages=None, rank=0, world_size=1, sizes=SIZES):
     stages = stages or [stage(0, 1, 2, 3, 4), stage(37, 4, 0, 0, 1), stage(61, 1, 1, 1, 1)]
-    return MixtureStream(Sources.of(sizes), seed, None, rank, world_size, stages)
+    return MixtureStream(Sources.of(sizes), Setting(seed, None, rank, world_size), stages)
 
 
 def same(one, other):
@@ -99,7 +99,7 @@ def test_rows_are_of_their_source():
     assert (drawn.indices >= (ends - SIZES)[drawn.sources]).all()
     labels = np.array(list("xyxxzy" * 5))
     sources = Sources.of(labels=labels)
-    named = MixtureStream(sources, 0, None, 0, 1, [stage(0, 1, 1, 1)]).draw(300)
+    named = MixtureStream(sources, Setting(0), [stage(0, 1, 1, 1)]).draw(300)
     assert labels[named.indices].tolist() == np.array(sources.names)[named.sources].tolist()
     assert set(named.indices.tolist()) == set(range(30))
 

@@ -76,8 +76,7 @@ class StopTemperature(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.tau < math.inf:
-            raise UsageError(f"tau is {self.tau}", mend="give a number above 0")
+        self.require("tau", above=True)
         _check_marks(self.end, self.begin)
 
     def processor(self) -> LogitsProcessor:

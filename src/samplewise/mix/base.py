@@ -28,6 +28,7 @@ __all__ = [
     "Draws",
     "Mix",
     "Mixer",
+    "Setting",
     "Sources",
     "Stream",
     "largest_remainder",
@@ -182,6 +183,56 @@ class Mix(registry.Method, ABC):
 # --- streams --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What decides a stream beside its method and its sources.
+
+    Parameters
+    ----------
+    seed : int
+    total : int, optional
+        Draws that the whole training is going to take, over all processes.
+    rank, world_size : int
+        Of this process, and how many there are.
+
+    Raises
+    ------
+    UsageError
+        If a number makes no sense.
+    """
+
+    seed: int
+    total: int | None = None
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise UsageError(
+                f"rank is {self.rank} and world_size {self.world_size}",
+                mend="give 0 <= rank < world_size",
+            )
+        if self.total is not None and self.total < 1:
+            raise UsageError(f"total is {self.total}", mend="give the draws of the whole training")
+
+    @classmethod
+    def of(cls, rng: RandomState, total: int | None, rank: int, world_size: int) -> Self:
+        """Make one whose seed is drawn from `rng`."""
+        return cls(seed_of(generator(rng)), total, rank, world_size)
+
+    def total_for(self, method: str) -> int:
+        """Give the total to a method that cannot do without.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        if self.total is None:
+            raise UsageError(f"{method} needs the total of draws", mend="give total=")
+        return self.total
+
+
 class Stream(ABC):
     """Rows without end, decided by a seed and a position alone.
 
@@ -191,11 +242,7 @@ class Stream(ABC):
     Parameters
     ----------
     sources : Sources
-    seed : int
-    total : int, optional
-        Draws that the whole training is going to take, over all processes.
-    rank, world_size : int
-        Of this process, and how many there are.
+    setting : Setting
 
     Attributes
     ----------
@@ -203,17 +250,9 @@ class Stream(ABC):
         Draws that are behind, over all processes.
     """
 
-    def __init__(
-        self, sources: Sources, seed: int, total: int | None, rank: int, world_size: int
-    ) -> None:
-        if not 0 <= rank < world_size:
-            raise UsageError(
-                f"rank is {rank} and world_size {world_size}", mend="give 0 <= rank < world_size"
-            )
-        if total is not None and total < 1:
-            raise UsageError(f"total is {total}", mend="give the draws of the whole training")
-        self.sources, self.seed, self.total = sources, seed, total
-        self.rank, self.world_size = rank, world_size
+    def __init__(self, sources: Sources, setting: Setting) -> None:
+        self.sources, self.seed = sources, setting.seed
+        self.rank, self.world_size = setting.rank, setting.world_size
         self.position = 0
         self._changes = 0  # of what decides later draws: those made before one hold no more
         self._ahead: tuple[int, int, Draws] | None = None
@@ -329,12 +368,10 @@ class Mixer(Mix):
         UsageError
             If a number makes no sense, or the method needs a total and there is none.
         """
-        return self.stream(sources, seed_of(generator(rng)), total, rank, world_size)
+        return self.stream(sources, Setting.of(rng, total, rank, world_size))
 
     @abstractmethod
-    def stream(
-        self, sources: Sources, seed: int, total: int | None, rank: int, world_size: int
-    ) -> Stream:
+    def stream(self, sources: Sources, setting: Setting) -> Stream:
         """Make the stream."""
 
 

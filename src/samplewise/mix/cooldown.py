@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samplewise.errors import UsageError
-from samplewise.mix.base import Mixer, Sources, Stream
+from samplewise.mix.base import Mixer, Setting, Sources, Stream
 from samplewise.mix.mixture import MixtureStream
 from samplewise.mix.temperature import Sampling, check_tau, temperature_stage
 
-__all__ = ["Cooldown", "TemperatureSchedule", "check_switch", "switch_draw"]
+__all__ = ["Cooldown", "TemperatureSchedule", "switch_draw"]
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,17 @@ class Cooldown(Mixer):
         super().__post_init__()
         check_tau(self.tau_hot, "tau_hot")
         check_tau(self.tau_cold, "tau_cold")
-        check_switch(self.switch, self.switch_at)
+        self.require("switch", most=1)
+        self.require("switch_at")
 
-    def stream(
-        self, sources: Sources, seed: int, total: int | None, rank: int, world_size: int
-    ) -> Stream:
+    def stream(self, sources: Sources, setting: Setting) -> Stream:
         """Make the stream."""
-        switch = switch_draw(total, self.switch, self.switch_at, self.name)
+        switch = switch_draw(setting, self.switch, self.switch_at, self.name)
         stages = [
             temperature_stage(sources.sizes, 0, self.tau_hot, self.sampling),
             temperature_stage(sources.sizes, switch, self.tau_cold, self.sampling),
         ]
-        return MixtureStream(sources, seed, total, rank, world_size, stages)
+        return MixtureStream(sources, setting, stages)
 
 
 @dataclass(frozen=True)
@@ -128,39 +127,28 @@ class TemperatureSchedule(Mixer):
             check_tau(tau, name)
             if math.isinf(tau):
                 raise UsageError(f"{name} is {tau}", mend="give a finite number, such as 1000")
-        if self.stages < 2:
-            raise UsageError(f"stages is {self.stages}", mend="give 2 or more")
+        self.require("stages", least=2)
 
     def taus(self) -> NDArray[np.float64]:
         """Give the temperature of each stage."""
         space = np.linspace if self.curve == "linear" else np.geomspace
         return np.asarray(space(self.first, self.last, self.stages), np.float64)
 
-    def stream(
-        self, sources: Sources, seed: int, total: int | None, rank: int, world_size: int
-    ) -> Stream:
+    def stream(self, sources: Sources, setting: Setting) -> Stream:
         """Make the stream."""
         stages = [
             temperature_stage(
                 sources.sizes,
-                switch_draw(total, place / self.stages, None, self.name),
+                switch_draw(setting, place / self.stages, None, self.name),
                 float(tau),
                 self.sampling,
             )
             for place, tau in enumerate(self.taus())
         ]
-        return MixtureStream(sources, seed, total, rank, world_size, stages)
+        return MixtureStream(sources, setting, stages)
 
 
-def check_switch(share: float, draw: int | None) -> None:
-    """Refuse a share that is none, and a draw before the first."""
-    if not 0 <= share <= 1:
-        raise UsageError(f"switch is {share}", mend="give a share from 0 to 1")
-    if draw is not None and draw < 0:
-        raise UsageError(f"switch_at is {draw}", mend="give a draw, 0 or later")
-
-
-def switch_draw(total: int | None, share: float, draw: int | None, method: str) -> int:
+def switch_draw(setting: Setting, share: float, draw: int | None, method: str) -> int:
     """Give the draw at which a share of the training is behind, or the one that was named.
 
     Raises
@@ -168,8 +156,4 @@ def switch_draw(total: int | None, share: float, draw: int | None, method: str) 
     UsageError
         If there is no total where one is needed.
     """
-    if draw is not None:
-        return draw
-    if total is None:
-        raise UsageError(f"{method} needs the total of draws", mend="give total=")
-    return round(share * total)
+    return round(share * setting.total_for(method)) if draw is None else draw

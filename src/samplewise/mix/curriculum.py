@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samplewise.errors import UsageError
-from samplewise.mix.base import Draws, Mixer, Sources, Stream
+from samplewise.mix.base import Draws, Mixer, Setting, Sources, Stream
 from samplewise.mix.mixture import MixtureStream, Stage, uniforms
-from samplewise.rng import RandomState, generator, seed_of
+from samplewise.rng import RandomState
 
 __all__ = ["Curriculum", "SkillCurriculum"]
 
@@ -62,21 +62,17 @@ class LossOrder(Mixer):
         UsageError
             If there is no total, or losses do not fit.
         """
-        seed = seed_of(generator(rng))
-        return self.stream(sources, seed, total, rank, world_size, losses)
+        setting = Setting.of(rng, total, rank, world_size)
+        return self.stream(sources, setting, losses)
 
     def stream(
         self,
         sources: Sources,
-        seed: int,
-        total: int | None,
-        rank: int,
-        world_size: int,
+        setting: Setting,
         losses: ArrayLike | None = None,
     ) -> Stream:
         """Make the stream."""
-        if total is None:
-            raise UsageError(f"{self.name} needs a total", mend="give the draws of the training")
+        setting.total_for(self.name)  # refused before all else
         count = self.ordered_of(sources)
         values = np.arange(count) if losses is None else np.asarray(losses, np.float64)
         if values.shape != (count,) or not np.isfinite(values).all():
@@ -85,7 +81,7 @@ class LossOrder(Mixer):
                 mend=f"give {count} finite numbers",
             )
         order = np.argsort(-values if self.hardest_first else values, kind="stable")
-        return self.in_order(order, sources, seed, total, rank, world_size)
+        return self.in_order(order, sources, setting)
 
     @abstractmethod
     def ordered_of(self, sources: Sources) -> int:
@@ -96,10 +92,7 @@ class LossOrder(Mixer):
         self,
         order: NDArray[np.int64],
         sources: Sources,
-        seed: int,
-        total: int,
-        rank: int,
-        world_size: int,
+        setting: Setting,
     ) -> Stream:
         """Make the stream of an order."""
 
@@ -138,8 +131,7 @@ class Curriculum(LossOrder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.stages < 1:
-            raise UsageError(f"stages is {self.stages}", mend="give 1 or more")
+        self.require("stages", least=1)
 
     def ordered_of(self, sources: Sources) -> int:
         """Say how many rows there are."""
@@ -149,13 +141,10 @@ class Curriculum(LossOrder):
         self,
         order: NDArray[np.int64],
         sources: Sources,
-        seed: int,
-        total: int,
-        rank: int,
-        world_size: int,
+        setting: Setting,
     ) -> Stream:
         """Make the stream."""
-        return GrowingPool(order, self.stages, sources, seed, total, rank, world_size)
+        return GrowingPool(order, self.stages, sources, setting)
 
 
 class GrowingPool(Stream):
@@ -166,15 +155,12 @@ class GrowingPool(Stream):
         order: NDArray[np.int64],
         stages: int,
         sources: Sources,
-        seed: int,
-        total: int,
-        rank: int,
-        world_size: int,
+        setting: Setting,
     ) -> None:
-        super().__init__(sources, seed, total, rank, world_size)
+        super().__init__(sources, setting)
         self.order = order
         self.pools = np.ceil(np.arange(1, stages + 1) * len(order) / stages)
-        self.length = math.ceil(total / stages)
+        self.length = math.ceil(setting.total_for("curriculum") / stages)
         self.source_of = np.repeat(np.arange(len(sources.sizes)), sources.sizes)
         if sources.rows is not None:
             self.source_of[sources.rows] = self.source_of.copy()
@@ -222,8 +208,7 @@ class SkillCurriculum(LossOrder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.earlier <= 1:
-            raise UsageError(f"earlier is {self.earlier}", mend="give a share from 0 to 1")
+        self.require("earlier", most=1)
 
     def ordered_of(self, sources: Sources) -> int:
         """Say how many skills there are."""
@@ -233,10 +218,7 @@ class SkillCurriculum(LossOrder):
         self,
         order: NDArray[np.int64],
         sources: Sources,
-        seed: int,
-        total: int,
-        rank: int,
-        world_size: int,
+        setting: Setting,
     ) -> Stream:
         """Make the stream."""
         ones = np.ones(len(order))
@@ -247,9 +229,10 @@ class SkillCurriculum(LossOrder):
         shares[-1] = 1
         rows = shares * sources.sizes
         ends = rows.sum(axis=1).cumsum()
-        starts = np.round(np.concatenate([[0], ends[:-1]]) / ends[-1] * total).astype(int)
+        starts = np.concatenate([[0], ends[:-1]]) / ends[-1]
+        starts = np.round(starts * setting.total_for(self.name)).astype(int)
         stages = [
             Stage(int(start), row / row.sum(), ones)
             for start, row in zip(starts, rows, strict=True)
         ]
-        return MixtureStream(sources, seed, total, rank, world_size, stages)
+        return MixtureStream(sources, setting, stages)

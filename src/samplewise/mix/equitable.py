@@ -144,20 +144,11 @@ class Equitable(Allocator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for knob in ("aversion", "optimism", "least_gain"):
-            if not 0 <= getattr(self, knob) < math.inf:
-                raise UsageError(
-                    f"{knob} is {getattr(self, knob)}", mend="give a number, 0 or more"
-                )
-        for knob in ("local", "explore", "least_share"):
-            if not 0 <= getattr(self, knob) <= 1:
-                raise UsageError(f"{knob} is {getattr(self, knob)}", mend="give a share, 0 to 1")
-        if self.exponent is not None and not 0 < self.exponent <= 2:
-            raise UsageError(f"exponent is {self.exponent}", mend="give one above 0, 2 at most")
-        if self.pilot < 2:
-            raise UsageError(f"pilot is {self.pilot}", mend="give 2 samples or more")
-        if not 0 < self.batch < math.inf:
-            raise UsageError(f"batch is {self.batch}", mend="give a number above 0")
+        self.require("aversion", "optimism", "least_gain")
+        self.require("local", "explore", "least_share", most=1)
+        self.require("exponent", most=2, above=True)
+        self.require("pilot", least=2)
+        self.require("batch", above=True)
 
     def start(
         self,

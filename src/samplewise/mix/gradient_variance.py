@@ -137,12 +137,8 @@ class GradientVariance(Allocator):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_penalty(self.alpha, self.beta)
-        for knob in ("filter_threshold", "filter_insufficient", "smoothing"):
-            value = getattr(self, knob)
-            if not 0 <= value < math.inf:
-                raise UsageError(f"{knob} is {value}", mend="give a finite number, 0 or more")
-        if self.cap is not None and self.cap < 1:
-            raise UsageError(f"cap is {self.cap}", mend="give 1 or more, or none")
+        self.require("filter_threshold", "filter_insufficient", "smoothing")
+        self.require("cap", least=1)
 
     def start(self, groups: int, *, rng: RandomState = None) -> GradientVarianceAllocation:
         """Begin to allocate to some prompts; nothing is drawn by chance."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samplewise.errors import UsageError
-from samplewise.mix.base import Draws, Sources, Stream
+from samplewise.mix.base import Draws, Setting, Sources, Stream
 
 __all__ = ["MixtureStream", "Stage", "alias_table", "uniforms"]
 
@@ -46,7 +46,7 @@ class MixtureStream(Stream):
 
     Parameters
     ----------
-    sources, seed, total, rank, world_size
+    sources, setting
         As `Stream` takes them.
     stages : sequence of Stage
         In order; the first starts at 0.
@@ -55,13 +55,10 @@ class MixtureStream(Stream):
     def __init__(
         self,
         sources: Sources,
-        seed: int,
-        total: int | None,
-        rank: int,
-        world_size: int,
+        setting: Setting,
         stages: Sequence[Stage],
     ) -> None:
-        super().__init__(sources, seed, total, rank, world_size)
+        super().__init__(sources, setting)
         if not stages or stages[0].start != 0:
             raise UsageError("stages do not start at 0", mend="give one that does")
         self.stages = list(stages)

@@ -14,9 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from samplewise.errors import UsageError
-from samplewise.mix.base import Mixer, Sources, Stream
-from samplewise.mix.cooldown import check_switch, switch_draw
+from samplewise.mix.base import Mixer, Setting, Sources, Stream
+from samplewise.mix.cooldown import switch_draw
 from samplewise.mix.mixture import MixtureStream, Stage
 from samplewise.mix.temperature import check_tau, temperature_stage
 
@@ -65,18 +64,15 @@ class OrderMatters(Mixer):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_tau(self.tau, "tau")
-        check_switch(self.switch, self.switch_at)
-        if not 0 <= self.small <= 1:
-            raise UsageError(f"small is {self.small}", mend="give a share from 0 to 1")
+        self.require("switch", "small", most=1)
+        self.require("switch_at")
 
-    def stream(
-        self, sources: Sources, seed: int, total: int | None, rank: int, world_size: int
-    ) -> Stream:
+    def stream(self, sources: Sources, setting: Setting) -> Stream:
         """Make the stream."""
         large = np.where(sources.sizes >= self.small * sources.sizes.max(), sources.sizes, 0)
-        switch = switch_draw(total, self.switch, self.switch_at, self.name)
+        switch = switch_draw(setting, self.switch, self.switch_at, self.name)
         stages = [
             Stage(0, large / large.sum(), np.ones(len(large))),
             temperature_stage(sources.sizes, switch, self.tau, "temperature"),
         ]
-        return MixtureStream(sources, seed, total, rank, world_size, stages)
+        return MixtureStream(sources, setting, stages)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samplewise.errors import UsageError
-from samplewise.mix.base import Mixer, Sources
+from samplewise.mix.base import Mixer, Setting, Sources
 from samplewise.mix.rounds import (
     FixedRows,
     FreshRows,
@@ -89,17 +89,15 @@ class RepeatedRandom(Mixer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_ratio(self.ratio)
+        self.require("ratio", most=1, above=True)
         if self.importance is not None and self.variant != "replacement":
             raise UsageError(
                 f"importance is given, and variant is {self.variant}", mend="use replacement"
             )
 
-    def stream(
-        self, sources: Sources, seed: int, total: int | None, rank: int, world_size: int
-    ) -> RoundStream:
+    def stream(self, sources: Sources, setting: Setting) -> RoundStream:
         """Make the stream."""
-        return RoundStream(sources, seed, total, rank, world_size, self._plan(sources))
+        return RoundStream(sources, setting, self._plan(sources))
 
     def _plan(self, sources: Sources) -> Plan:
         count, size = sources.total, round_size(sources.total, self.ratio)
@@ -142,15 +140,13 @@ class StaticSubset(Mixer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_ratio(self.ratio)
+        self.require("ratio", most=1, above=True)
 
-    def stream(
-        self, sources: Sources, seed: int, total: int | None, rank: int, world_size: int
-    ) -> RoundStream:
+    def stream(self, sources: Sources, setting: Setting) -> RoundStream:
         """Make the stream."""
         size = round_size(sources.total, self.ratio)
         plan = FixedRows(sources.total, size, _read(self.importance, sources, size))
-        return RoundStream(sources, seed, total, rank, world_size, plan)
+        return RoundStream(sources, setting, plan)
 
 
 @dataclass(frozen=True)
@@ -168,12 +164,10 @@ class ShuffledEpochs(Mixer):
     aliases: ClassVar[tuple[str, ...]] = ("epochs",)
     cost: ClassVar[str] = "O(1) a draw, O(n) an epoch"
 
-    def stream(
-        self, sources: Sources, seed: int, total: int | None, rank: int, world_size: int
-    ) -> RoundStream:
+    def stream(self, sources: Sources, setting: Setting) -> RoundStream:
         """Make the stream."""
         plan = Passes(sources.total, sources.total)
-        return RoundStream(sources, seed, total, rank, world_size, plan)
+        return RoundStream(sources, setting, plan)
 
 
 def cosine_rate(step: int, steps: int, highest: float = 0.1, lowest: float = 1e-4) -> float:
@@ -202,11 +196,6 @@ def cosine_rate(step: int, steps: int, highest: float = 0.1, lowest: float = 1e-
         raise UsageError(f"step is {step} of {steps}", mend="give a step from 0 to steps")
     share = (1 + math.cos(math.pi * step / steps)) / 2
     return lowest + (highest - lowest) * share
-
-
-def _check_ratio(ratio: float) -> None:
-    if not 0 < ratio <= 1:
-        raise UsageError(f"ratio is {ratio}", mend="give a share above 0 and up to 1")
 
 
 def _read(path: str | None, sources: Sources, size: int) -> NDArray[np.float64] | None:

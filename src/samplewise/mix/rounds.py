@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samplewise.errors import UsageError
-from samplewise.mix.base import Draws, Sources, Stream
+from samplewise.mix.base import Draws, Setting, Sources, Stream
 
 __all__ = ["FixedRows", "FreshRows", "Passes", "Plan", "RoundStream", "Strata", "round_size"]
 
@@ -78,7 +78,7 @@ class RoundStream(Stream):
 
     Parameters
     ----------
-    sources, seed, total, rank, world_size
+    sources, setting
         As `Stream` takes them.
     plan : Plan
     """
@@ -86,13 +86,10 @@ class RoundStream(Stream):
     def __init__(
         self,
         sources: Sources,
-        seed: int,
-        total: int | None,
-        rank: int,
-        world_size: int,
+        setting: Setting,
         plan: Plan,
     ) -> None:
-        super().__init__(sources, seed, total, rank, world_size)
+        super().__init__(sources, setting)
         self.plan = plan
         self._first = sources.first
         self._made: dict[int, Rows] = {}

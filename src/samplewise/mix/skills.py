@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samplewise.errors import UsageError
-from samplewise.mix.base import Mixer, Sources, Stream, largest_remainder
+from samplewise.mix.base import Mixer, Setting, Sources, Stream, largest_remainder
 from samplewise.mix.mixture import MixtureStream, Stage
 from samplewise.mix.skill_graph import Floats, SkillGraph, check_losses
-from samplewise.rng import RandomState, generator, seed_of
+from samplewise.rng import RandomState
 
 __all__ = [
     "SkillIt",
@@ -68,16 +68,13 @@ class GraphMixer(Mixer):
         UsageError
             If the graph is not of these sources.
         """
-        seed = seed_of(generator(rng))
-        return self.stream(sources, seed, total, rank, world_size, graph)
+        setting = Setting.of(rng, total, rank, world_size)
+        return self.stream(sources, setting, graph)
 
     def stream(
         self,
         sources: Sources,
-        seed: int,
-        total: int | None,
-        rank: int,
-        world_size: int,
+        setting: Setting,
         graph: SkillGraph | ArrayLike | None = None,
     ) -> Stream:
         """Make the stream."""
@@ -90,17 +87,14 @@ class GraphMixer(Mixer):
             known = SkillGraph.read(self.graph, names)
         else:
             known = SkillGraph.of(np.eye(len(names)), names)
-        return self.drawn_by(known.ordered(names), sources, seed, total, rank, world_size)
+        return self.drawn_by(known.ordered(names), sources, setting)
 
     @abstractmethod
     def drawn_by(
         self,
         graph: SkillGraph,
         sources: Sources,
-        seed: int,
-        total: int | None,
-        rank: int,
-        world_size: int,
+        setting: Setting,
     ) -> Stream:
         """Make the stream of a graph whose rows are in the order of the sources."""
 
@@ -170,24 +164,18 @@ class SkillIt(GraphMixer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.eta < np.inf:
-            raise UsageError(f"eta is {self.eta}", mend="give 0 or more")
-        if self.window is not None and self.window < 1:
-            raise UsageError(f"window is {self.window}", mend="give 1 or more, or none")
-        if not 0 <= self.fade <= 1:
-            raise UsageError(f"fade is {self.fade}", mend="give a number from 0 to 1")
+        self.require("eta")
+        self.require("window", least=1)
+        self.require("fade", most=1)
 
     def drawn_by(
         self,
         graph: SkillGraph,
         sources: Sources,
-        seed: int,
-        total: int | None,
-        rank: int,
-        world_size: int,
+        setting: Setting,
     ) -> SkillStream:
         """Make the stream."""
-        return SkillStream(sources, seed, total, rank, world_size, graph, self)
+        return SkillStream(sources, setting, graph, self)
 
 
 class SkillStream(MixtureStream):
@@ -204,10 +192,7 @@ class SkillStream(MixtureStream):
     def __init__(
         self,
         sources: Sources,
-        seed: int,
-        total: int | None,
-        rank: int,
-        world_size: int,
+        setting: Setting,
         graph: SkillGraph,
         method: SkillIt,
     ) -> None:
@@ -215,7 +200,7 @@ class SkillStream(MixtureStream):
         self.method = method
         self.told: list[Floats] = []
         first = [Stage(0, self._law(), np.ones(len(sources.sizes)))]
-        super().__init__(sources, seed, total, rank, world_size, first)
+        super().__init__(sources, setting, first)
 
     def tell(self, losses: ArrayLike) -> None:
         """Say what the loss on each target is now; draws from here on heed it.
@@ -315,14 +300,11 @@ class StratifiedSkills(GraphMixer):
         self,
         graph: SkillGraph,
         sources: Sources,
-        seed: int,
-        total: int | None,
-        rank: int,
-        world_size: int,
+        setting: Setting,
     ) -> Stream:
         """Make the stream."""
         stage = Stage(0, stratified_law(graph), np.ones(len(graph.skills)))
-        return MixtureStream(sources, seed, total, rank, world_size, [stage])
+        return MixtureStream(sources, setting, [stage])
 
 
 def skill_law(

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from samplewise.errors import UsageError
-from samplewise.mix.base import Mixer, Sources, Stream
+from samplewise.mix.base import Mixer, Setting, Sources, Stream
 from samplewise.mix.mixture import MixtureStream, Stage
 
 __all__ = [
@@ -77,12 +77,10 @@ class Temperature(Mixer):
         super().__post_init__()
         check_tau(self.tau, "tau")
 
-    def stream(
-        self, sources: Sources, seed: int, total: int | None, rank: int, world_size: int
-    ) -> Stream:
+    def stream(self, sources: Sources, setting: Setting) -> Stream:
         """Make the stream."""
         stages = [temperature_stage(sources.sizes, 0, self.tau, self.sampling)]
-        return MixtureStream(sources, seed, total, rank, world_size, stages)
+        return MixtureStream(sources, setting, stages)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from samplewise.errors import UsageError
-from samplewise.mix.base import Mixer, Sources, Stream
+from samplewise.mix.base import Mixer, Setting, Sources, Stream
 from samplewise.mix.mixture import MixtureStream, Stage
 
 __all__ = ["UniMax", "unimax_draws"]
@@ -57,21 +56,16 @@ class UniMax(Mixer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.epochs < np.inf:
-            raise UsageError(f"epochs is {self.epochs}", mend="give a number above 0")
+        self.require("epochs", above=True)
 
-    def stream(
-        self, sources: Sources, seed: int, total: int | None, rank: int, world_size: int
-    ) -> Stream:
+    def stream(self, sources: Sources, setting: Setting) -> Stream:
         """Make the stream."""
         if self.pace == "drop":
             stages = _dropping(sources, self.epochs)
-            return MixtureStream(sources, seed, total, rank, world_size, stages)
-        if total is None or total < 1:
-            raise UsageError(f"{self.name} needs the total of draws", mend="give total=")
-        draws = unimax_draws(sources.sizes, total, self.epochs)
+            return MixtureStream(sources, setting, stages)
+        draws = unimax_draws(sources.sizes, setting.total_for(self.name), self.epochs)
         stages = [Stage(0, draws / draws.sum(), np.ones(len(draws)))]
-        return MixtureStream(sources, seed, total, rank, world_size, stages)
+        return MixtureStream(sources, setting, stages)
 
 
 def unimax_draws(sizes: ArrayLike, total: float, epochs: float) -> NDArray[np.float64]:

@@ -115,17 +115,11 @@ class ConfidenceLimited(Loop[Problems]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.attempts < math.inf:
-            raise UsageError(f"{self.name}: attempts is {self.attempts}", mend="give 1 or more")
+        self.require("attempts", least=1)
+        self.require("refill", "batch", "samples", "learning_rate", above=True)
+        self.require("warm_up")
         if not 0 <= self.epsilon < 1:
             raise UsageError(f"{self.name}: epsilon is {self.epsilon}", mend="give 0 to below 1")
-        for knob in ("refill", "batch", "samples", "learning_rate"):
-            if not getattr(self, knob) > 0:
-                raise UsageError(
-                    f"{self.name}: {knob} is {getattr(self, knob)}", mend="give more than 0"
-                )
-        if self.warm_up < 0:
-            raise UsageError(f"{self.name}: warm_up is {self.warm_up}", mend="give 0 or more")
 
     def start(
         self, task: Problems, model: Policy | None, steps: int, rng: np.random.Generator

@@ -164,19 +164,14 @@ class InfillMixture(Loop[Documents]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.p_clm <= 1:
-            raise UsageError(f"{self.name}: p_clm is {self.p_clm}", mend="give a share, 0 to 1")
+        self.require("p_clm", most=1)
         if not 0 < self.ratio_low <= self.ratio_high < 1:
             raise UsageError(
                 f"{self.name}: ratio_low is {self.ratio_low} and ratio_high {self.ratio_high}",
                 mend="give 0 < ratio_low <= ratio_high < 1",
             )
-        if self.length < 2 or self.batch < 1 or not self.learning_rate > 0:
-            raise UsageError(
-                f"{self.name}: length is {self.length}, batch {self.batch}, learning_rate "
-                f"{self.learning_rate}",
-                mend="give 2 tokens or more, and the others above 0",
-            )
+        self.require("length", least=2)
+        self.require("batch", "learning_rate", above=True)
 
     def start(
         self, task: Documents, model: Any, steps: int, rng: np.random.Generator

@@ -122,25 +122,11 @@ class LengthControl(Loop[Problems]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for knob in ("problems", "learning_rate", "temperature", "clip", "updates"):
-            if not getattr(self, knob) > 0:
-                raise UsageError(
-                    f"{self.name}: {knob} is {getattr(self, knob)}", mend="give more than 0"
-                )
-        levels = [f"{what}_{level}" for what in ("weight", "target") for level in LEVELS]
-        for knob in (*levels, "kl", "warm_up"):
-            if not 0 <= getattr(self, knob) < np.inf:
-                raise UsageError(
-                    f"{self.name}: {knob} is {getattr(self, knob)}", mend="give 0 or more"
-                )
-        if self.samples < 2:
-            raise UsageError(
-                f"{self.name}: samples is {self.samples}", mend="give 2 or more to compare"
-            )
-        if self.most_tokens is not None and self.most_tokens < 1:
-            raise UsageError(
-                f"{self.name}: most_tokens is {self.most_tokens}", mend="give 1 or more, or none"
-            )
+        self.require("problems", "learning_rate", "temperature", "clip", "updates", above=True)
+        levels = (f"{what}_{level}" for what in ("weight", "target") for level in LEVELS)
+        self.require(*levels, "kl", "warm_up")
+        self.require("samples", least=2)  # they are compared with each other
+        self.require("most_tokens", least=1)
 
     @property
     def weights(self) -> NDArray[np.float64]:

@@ -108,15 +108,11 @@ class ProgramDistillation(Loop[SolvedProblems]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for knob in ("batch", "learning_rate", "longest"):
-            if not getattr(self, knob) > 0:
-                raise UsageError(
-                    f"{self.name}: {knob} is {getattr(self, knob)}", mend="give more than 0"
-                )
-        if not 0 <= self.ramp_share < 1 or not self.weight_decay >= 0:
+        self.require("batch", "learning_rate", "longest", above=True)
+        self.require("weight_decay", "ramp_share")
+        if not self.ramp_share < 1:
             raise UsageError(
-                f"{self.name}: ramp_share is {self.ramp_share}, weight_decay {self.weight_decay}",
-                mend="give 0 or more, and a share below 1",
+                f"{self.name}: ramp_share is {self.ramp_share}", mend="give a share below 1"
             )
 
     def prompt(self, task: SolvedProblems, number: int) -> str:

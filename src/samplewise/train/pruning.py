@@ -124,10 +124,8 @@ class Pruning(Loop[Images]):
     def __post_init__(self) -> None:
         super().__post_init__()
         widths_of(self.widths)
-        self._positive("learning_rate", "batch_size")
-        for knob in ("momentum", "weight_decay", "sparsity"):
-            if not 0 <= getattr(self, knob) < math.inf:
-                self._refuse(knob, "give 0 or more")
+        self.require("learning_rate", "batch_size", above=True)
+        self.require("momentum", "weight_decay", "sparsity")
         several = isinstance(self.pruned, str)
         if several and self.criterion in ("network-slimming", "magnitude"):
             self._refuse("pruned", f"give one share: {self.criterion} has one threshold")
@@ -136,11 +134,6 @@ class Pruning(Loop[Images]):
 
     def _refuse(self, knob: str, mend: str) -> None:
         raise UsageError(f"{self.name}: {knob} is {getattr(self, knob)!r}", mend=mend)
-
-    def _positive(self, *names: str) -> None:
-        for knob in names:
-            if not 0 < getattr(self, knob) < math.inf:
-                self._refuse(knob, "give more than 0")
 
     @property
     def shares(self) -> list[float]:
@@ -260,7 +253,7 @@ class PruneFinetune(Pruning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._positive("finetune", "finetune_rate")
+        self.require("finetune", "finetune_rate", above=True)
 
     def budget(self, steps: int, ratio: float) -> int:
         """Give a share of the steps."""
@@ -331,8 +324,7 @@ class ScratchB(Pruning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.cap is not None and not self.cap >= 1:
-            self._refuse("cap", "give 1 or more, or none")
+        self.require("cap", least=1)
 
     def budget(self, steps: int, ratio: float) -> int:
         """Give as much compute."""

@@ -19,7 +19,6 @@ weights; ours are for small ones.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -135,27 +134,14 @@ class OwnAnswers(Loop[Problems]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for knob in (
-            "problems",
-            "samples",
-            "learning_rate",
-            "temperature",
-            "mini_batches",
-            "refresh",
-            "pilots",
-        ):
-            self.refuse(knob, 0, above=True)
-        self.refuse("warm_up", 0)
-        if self.most_tokens is not None:
-            self.refuse("most_tokens", 1)
+        self.require(
+            *("problems", "samples", "learning_rate", "temperature"),
+            *("mini_batches", "refresh", "pilots"),
+            above=True,
+        )
+        self.require("warm_up")
+        self.require("most_tokens", least=1)
         self.allocator()
-
-    def refuse(self, knob: str, least: float, *, above: bool = False) -> None:
-        """Refuse a knob's value below the least, or at it where it has to be above."""
-        value = getattr(self, knob)
-        if not least <= value < math.inf or (above and value == least):
-            mend = f"give a finite number above {least}" if above else f"give {least} or more"
-            raise UsageError(f"{self.name}: {knob} is {value}", mend=mend)
 
     def allocator(self) -> Any:
         """Make the allocation's method.
@@ -305,8 +291,7 @@ class RaftPlusPlus(Raft):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for knob in ("clip_low", "clip_high", "kl"):
-            self.refuse(knob, 0)
+        self.require("clip_low", "clip_high", "kl")
 
     @property
     def divergence(self) -> float:
@@ -383,12 +368,9 @@ class Grpo(OwnAnswers):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for knob in ("clip_low", "clip_high", "kl"):
-            self.refuse(knob, 0)
-        if self.dual_clip is not None:
-            self.refuse("dual_clip", 1, above=True)
-        if self.group is not None:
-            self.refuse("group", 2)
+        self.require("clip_low", "clip_high", "kl")
+        self.require("dual_clip", least=1, above=True)
+        self.require("group", least=2)
 
     @property
     def divergence(self) -> float:

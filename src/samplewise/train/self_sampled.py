@@ -152,24 +152,18 @@ class SelfSampled(Loop[Programs]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for knob in (
+        self.require(
             *("problems", "beginnings", "samples", "marginal_set_size", "max_buffer_size"),
-            *("learning_rate", "temperature", "test_samples"),
-        ):
-            if not getattr(self, knob) > 0:
-                raise self._wrong(knob, "give more than 0")
-        for knob in ("length_tolerance", "mle_lambda", "mml_lambda", "ramp", "weight_decay"):
-            if not getattr(self, knob) >= 0:
-                raise self._wrong(knob, "give 0 or more")
-        if not 0 < self.beta <= 1:
-            raise self._wrong("beta", "give more than 0, and 1 at most")
-        if self.state_tolerance is not None and not self.state_tolerance > 0:
-            raise self._wrong("state_tolerance", "give more than 0, or none")
+            *("learning_rate", "temperature", "test_samples", "state_tolerance"),
+            above=True,
+        )
+        self.require("length_tolerance", "mle_lambda", "mml_lambda", "ramp", "weight_decay")
+        self.require("beta", most=1, above=True)
         if self.loss == "mixture" and not self.mle_lambda + self.mml_lambda > 0:
-            raise self._wrong("mle_lambda", "give more than 0 for it or for mml_lambda")
-
-    def _wrong(self, knob: str, mend: str) -> UsageError:
-        return UsageError(f"{self.name}: {knob} is {getattr(self, knob)}", mend=mend)
+            raise UsageError(
+                f"{self.name}: mle_lambda and mml_lambda are 0",
+                mend="give more than 0 for one of them",
+            )
 
     @property
     def lambdas(self) -> tuple[float, float, float]:

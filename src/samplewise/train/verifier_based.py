@@ -62,12 +62,8 @@ class _Planted(Loop[PlantedSubsequence]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.traces < 1 or not self.learning_rate > 0 or not self.kappa >= 0:
-            raise UsageError(
-                f"{self.name}: traces {self.traces}, kappa {self.kappa}, "
-                f"learning_rate {self.learning_rate}",
-                mend="give 1 or more traces, a rate above 0, and a kappa of 0 or more",
-            )
+        self.require("traces", "learning_rate", above=True)
+        self.require("kappa")
 
 
 @dataclass(frozen=True)
@@ -123,8 +119,7 @@ class VerifierFree(_Planted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.strategies < 1:
-            raise UsageError(f"{self.name}: strategies is {self.strategies}", mend="give 1 or more")
+        self.require("strategies", least=1)
         if self.forcing and self.learner == "class":
             raise UsageError(
                 f"{self.name}: forcing is of the network's answers", mend="set learner=network"
@@ -189,12 +184,9 @@ class VerifierBased(_Planted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.samples < 1 or not self.gamma >= 0 or not 0 <= self.label_noise <= 1:
-            raise UsageError(
-                f"{self.name}: samples {self.samples}, gamma {self.gamma}, "
-                f"label_noise {self.label_noise}",
-                mend="give 1 or more samples, a gamma of 0 or more, and a noise from 0 to 1",
-            )
+        self.require("samples", least=1)
+        self.require("gamma")
+        self.require("label_noise", most=1)
 
     def start(
         self, task: PlantedSubsequence, model: Any, steps: int, rng: np.random.Generator
