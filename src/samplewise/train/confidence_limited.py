@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
 from samplewise.measure.confidence import confidence_report, pass_at_n
-from samplewise.train.base import Figures, Loop, Task, Weights
+from samplewise.train.base import Figures, Loop, Task
 from samplewise.train.policy import Batch, Policy
 from samplewise.train.policy_learner import PolicyLearner
 from samplewise.train.problem_set import ProblemSet
@@ -147,7 +147,7 @@ class ConfidenceLimitedLearner(PolicyLearner):
         self.optimizer = torch.optim.AdamW(
             self.policy.learned, lr=loop.learning_rate, weight_decay=0.0
         )
-        self.parts |= {"model": Weights(self.policy.model), "optimizer": self.optimizer}
+        self.parts["optimizer"] = self.optimizer
 
     def learn(self) -> Figures:
         """Take one step."""
@@ -205,7 +205,7 @@ class ConfidenceLimitedLearner(PolicyLearner):
     def mode_shares(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Draw answers to some problems, and give the share of the most frequent one of each."""
         samples = self.loop.samples
-        batch, _ = self.draw(np.repeat(numbers, samples), most=self.task.longest)
+        batch, _ = self.draw(np.repeat(numbers, samples))
         answers = [text.rpartition("\n")[2].strip() for text in self.policy.texts(batch)]
         groups = [answers[at : at + samples] for at in range(0, len(answers), samples)]
         return np.array([mode_share(group) for group in groups])
@@ -242,16 +242,14 @@ class ConfidenceLimitedLearner(PolicyLearner):
 
     def evaluate(self) -> Figures:
         """Give accuracy, length, confidence, and the exact pass@N of the held-out solutions."""
-        numbers = range(self.task.count, self.task.count + self.task.held_out)
-        prompts = [self.task.prompt(number) for number in numbers]
+        prompts = [self.ask(number) for number in self.tested]
+        solutions = [self.task.solution(number) for number in self.tested]
         with torch.no_grad():
-            batch = self.policy.batch(prompts, [self.task.solution(number) for number in numbers])
+            batch = self.policy.batch(prompts, solutions)
             chances = self.log_probabilities(batch).double().exp().cpu().numpy()
-            greedy = self.policy.sample(
-                prompts, most=self.task.longest, temperature=0.0, random=self.random
-            )
+            greedy = self.likeliest()
             sure = self.log_probabilities(greedy).double().cpu().numpy()
-        right = np.asarray(self.task.rewards(numbers, self.policy.texts(greedy))) > 0
+        right = self.right(greedy) > 0
         report = confidence_report(sure, right)
         covered = {f"pass@{n}": float(pass_at_n(chances, n).mean()) for n in self.shown}
         return {

@@ -19,9 +19,6 @@ Source: arXiv 2505.07961; GRPO: arXiv 2402.03300.
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
@@ -31,10 +28,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
-from samplewise.train.base import Figures, Loop, Task, Weights
+from samplewise.train.base import Figures, Loop, Task
 from samplewise.train.objectives import group_advantages, grpo_loss, kl_estimate, mean_per_row
 from samplewise.train.policy import Batch, Policy
-from samplewise.train.policy_learner import PolicyLearner
+from samplewise.train.policy_learner import PolicyLearner, Reference
 from samplewise.train.problem_set import ProblemSet
 from samplewise.train.problems import Arithmetic, Problems
 from samplewise.train.worked_sums import WorkedSums
@@ -207,14 +204,7 @@ class LengthControl(Loop[Problems]):
 
 
 class LengthLearner(PolicyLearner):
-    """Draw answers at all levels, weigh right against long, and learn from the comparison.
-
-    Attributes
-    ----------
-    reference : Policy or None
-        The model as it was; None where its weight is 0. For a model with adapters it is the same
-        model, with the adapters switched off.
-    """
+    """Draw answers at all levels, weigh right against long, and learn from the comparison."""
 
     def __init__(
         self,
@@ -224,29 +214,24 @@ class LengthLearner(PolicyLearner):
         steps: int,
         rng: np.random.Generator,
     ) -> None:
-        super().__init__(_Levelled(task), model, steps, rng, warm_up=loop.warm_up)
+        super().__init__(
+            _Levelled(task), model, steps, rng, warm_up=loop.warm_up, most=loop.most_tokens
+        )
         self.loop = loop
-        self.most = loop.most_tokens or task.longest
         self.optimizer = torch.optim.AdamW(
             self.policy.learned, lr=loop.learning_rate, weight_decay=0.0
         )
-        self.parts |= {"model": Weights(self.policy.model), "optimizer": self.optimizer}
-        self.reference: Policy | None = None
-        if loop.kl and hasattr(self.policy.model, "disable_adapter"):
-            self.reference = self.policy
-        elif loop.kl:
-            frozen = copy.deepcopy(self.policy.model).requires_grad_(False)
-            self.reference = dataclasses.replace(self.policy, model=frozen)
-            self.parts["reference"] = frozen
+        self.reference = Reference()
+        self.parts |= {"optimizer": self.optimizer, "reference": self.reference}
 
     def learn(self) -> Figures:
         """Take one step."""
         loop = self.loop
-        if self.done == self.warm_up:
-            self._remember()
+        if loop.kl and not self.reference.weights:
+            self.reference.weights = self.weights.state_dict()
         chosen = self.rng.choice(self.task.count, size=loop.problems, replace=False)
         numbers = np.repeat(chosen, loop.samples)
-        batch, right = self.draw(numbers, most=self.most, temperature=loop.temperature)
+        batch, right = self.draw(numbers, temperature=loop.temperature)
         lengths, worth = self.judge(numbers, batch, right)
         groups = torch.from_numpy(np.repeat(np.arange(loop.problems), loop.samples))
         advantages = group_advantages(torch.from_numpy(worth).float(), groups, scale=loop.scale)
@@ -292,32 +277,21 @@ class LengthLearner(PolicyLearner):
         away = mean_per_row(kl_estimate(new.detach(), reference), batch.scored)
         return loss.item(), away.mean().item()
 
-    def _remember(self) -> None:
-        """Make the reference what the model is now."""
-        if "reference" in self.parts:
-            assert self.reference is not None
-            self.reference.model.load_state_dict(self.policy.model.state_dict())
-
     def _reference(self, batch: Batch) -> torch.Tensor | None:
         """Give the reference's log-probabilities; (rows, length - 1)."""
-        if self.reference is None:
+        if not self.loop.kl:
             return None
-        without = getattr(self.reference.model, "disable_adapter", contextlib.nullcontext)
-        with torch.no_grad(), without():
-            return self.reference.log_probabilities(batch, self.loop.temperature)
+        with torch.no_grad():
+            return self.policy.log_probabilities(
+                batch, self.loop.temperature, self.reference.weights
+            )
 
     def evaluate(self) -> Figures:
         """Give accuracy and length of the likeliest answers to held-out problems, by level too."""
-        numbers = np.arange(self.task.count, self.task.count + self.task.held_out)
-        batch = self.policy.sample(
-            [self.task.prompt(number) for number in numbers.tolist()],
-            most=self.most,
-            temperature=0.0,
-            random=self.random,
-        )
-        right = np.asarray(self.task.rewards(numbers.tolist(), self.policy.texts(batch)))
-        lengths = batch.lengths.cpu().numpy()
+        batch = self.likeliest()
+        right, lengths = self.right(batch), batch.lengths.cpu().numpy()
         figures = {"accuracy": float(right.mean()), "length": float(lengths.mean())}
+        numbers = np.array(self.tested)
         for number, level in enumerate(LEVELS):
             own = numbers % len(LEVELS) == number
             figures[f"accuracy_{level}"] = float(right[own].mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samplewise.extras import lazy
 from samplewise.rng import RandomState
-from samplewise.train.base import Figures, Learner, Rollout
+from samplewise.train.base import Figures, Learner, Rollout, Weights
 from samplewise.train.objectives import mean_per_row
 from samplewise.train.policy import Batch, Policy
 from samplewise.train.problems import Problems
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", "torch", "training")
 
-__all__ = ["PolicyLearner"]
+__all__ = ["PolicyLearner", "Reference"]
 
 
 class PolicyLearner(Learner):
@@ -39,6 +39,13 @@ class PolicyLearner(Learner):
     rng : int, numpy.random.Generator or None
     warm_up : int
         Steps of imitation.
+    most : int, optional
+        Tokens of an answer; by default what the task says.
+
+    Attributes
+    ----------
+    weights : Weights
+        Of the policy; they are in `parts`.
     """
 
     def __init__(
@@ -49,11 +56,14 @@ class PolicyLearner(Learner):
         rng: RandomState,
         *,
         warm_up: int = 0,
+        most: int | None = None,
     ) -> None:
         self.warm_up = warm_up if model is None else 0
         super().__init__(steps + self.warm_up, rng)
-        self.task = task
+        self.task, self.most = task, most or task.longest
         self.policy = Policy.small(rng=self.rng) if model is None else model
+        self.weights = Weights(self.policy.model)
+        self.parts["model"] = self.weights
         if self.warm_up:
             self._imitation = torch.optim.AdamW(self.policy.learned, lr=3e-3, weight_decay=0.0)
             self.parts["imitation"] = self._imitation
@@ -72,7 +82,7 @@ class PolicyLearner(Learner):
     def imitate(self, optimizer: torch.optim.Optimizer, numbers: NDArray[Any]) -> float:
         """Make the solutions of some problems likelier; give the loss."""
         batch = self.policy.batch(
-            [self.task.prompt(number) for number in numbers.tolist()],
+            [self.ask(number) for number in numbers.tolist()],
             [self.task.solution(number) for number in numbers.tolist()],
         )
         loss = -mean_per_row(self.policy.log_probabilities(batch), batch.scored).mean()
@@ -86,12 +96,18 @@ class PolicyLearner(Learner):
         torch.nn.utils.clip_grad_norm_(self.policy.learned, 1.0)
         optimizer.step()
 
+    def ask(self, number: int) -> str:
+        """Word a problem: as the task does."""
+        return self.task.prompt(number)
+
     def draw(
-        self, numbers: NDArray[Any], *, most: int, temperature: float = 1.0
+        self, numbers: NDArray[Any], *, temperature: float = 1.0
     ) -> tuple[Batch, NDArray[np.float64]]:
         """Draw an answer to each of some problems, which may be repeated, and reward it."""
-        prompts = [self.task.prompt(number) for number in numbers.tolist()]
-        batch = self.policy.sample(prompts, most=most, temperature=temperature, random=self.random)
+        prompts = [self.ask(number) for number in numbers.tolist()]
+        batch = self.policy.sample(
+            prompts, most=self.most, temperature=temperature, random=self.random
+        )
         texts = self.policy.texts(batch)
         rewards = np.asarray(self.task.rewards(numbers.tolist(), texts), dtype=np.float64)
         self.note(prompts, texts, rewards, batch)
@@ -106,17 +122,39 @@ class PolicyLearner(Learner):
             for row in zip(prompts, texts, rewards.tolist(), batch.lengths.tolist(), strict=True)
         ]
 
+    @property
+    def tested(self) -> range:
+        """The held-out problems."""
+        return range(self.task.count, self.task.count + self.task.held_out)
+
+    def likeliest(self) -> Batch:
+        """Give the likeliest answers to the held-out problems."""
+        prompts = [self.ask(number) for number in self.tested]
+        return self.policy.sample(prompts, most=self.most, temperature=0.0, random=self.random)
+
+    def right(self, batch: Batch) -> NDArray[np.float64]:
+        """Reward answers to the held-out problems."""
+        return np.asarray(self.task.rewards(self.tested, self.policy.texts(batch)), np.float64)
+
     def evaluate(self) -> Figures:
         """Give the share of held-out problems that the likeliest answer solves, and its length."""
-        numbers = range(self.task.count, self.task.count + self.task.held_out)
-        batch = self.policy.sample(
-            [self.task.prompt(number) for number in numbers],
-            most=self.task.longest,
-            temperature=0.0,
-            random=self.random,
-        )
-        rewards = self.task.rewards(numbers, self.policy.texts(batch))
+        batch = self.likeliest()
         return {
-            "accuracy": float(np.mean(rewards)),
+            "accuracy": float(self.right(batch).mean()),
             "length": float(batch.lengths.double().mean()),
         }
+
+
+class Reference:
+    """The learned weights as they were before the first step, as a part of a checkpoint."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Give the weights; none before they are known."""
+        return self.weights
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a state."""
+        self.weights = dict(state)

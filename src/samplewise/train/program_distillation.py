@@ -17,7 +17,7 @@ import numpy as np
 
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
-from samplewise.train.base import Figures, Loop, Task, Weights
+from samplewise.train.base import Figures, Loop, Task
 from samplewise.train.policy import Batch, Policy
 from samplewise.train.policy_learner import PolicyLearner
 from samplewise.train.schedule import linear_schedule
@@ -144,7 +144,7 @@ class DistillationLearner(PolicyLearner):
         steps: int,
         rng: np.random.Generator,
     ) -> None:
-        super().__init__(task, model, steps, rng)
+        super().__init__(task, model, steps, rng, most=loop.most_tokens)
         self.loop, self.solved = loop, task
         self.pairs = list(self._pairs())
         if not self.pairs:
@@ -156,18 +156,18 @@ class DistillationLearner(PolicyLearner):
             decay_groups(self.policy.learned, loop.weight_decay), lr=loop.learning_rate, eps=1e-8
         )
         self.schedule = linear_schedule(self.optimizer, steps, round(loop.ramp_share * steps))
-        self.parts |= {
-            "model": Weights(self.policy.model),
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-        }
+        self.parts |= {"optimizer": self.optimizer, "schedule": self.schedule}
+
+    def ask(self, number: int) -> str:
+        """Word a problem for its target."""
+        return self.loop.prompt(self.solved, number)
 
     def _pairs(self) -> Iterable[tuple[str, str]]:
         """Give prompts and targets that are known and short enough."""
         loop, task, encode = self.loop, self.solved, self.policy.encode
         numbers = task.accepted if loop.target == "program" else range(task.count)
         for number in numbers:
-            prompt, wanted = loop.prompt(task, number), loop.wanted(task, number)
+            prompt, wanted = self.ask(number), loop.wanted(task, number)
             if wanted and len(encode(prompt)) + len(encode(wanted)) < loop.longest:
                 yield prompt, wanted
 
@@ -187,17 +187,14 @@ class DistillationLearner(PolicyLearner):
 
         Programs are run in the sandbox.
         """
-        task, loop = self.solved, self.loop
-        numbers = range(task.count, task.count + task.held_out)
-        batch = self.policy.sample(
-            [loop.prompt(task, number) for number in numbers],
-            most=loop.most_tokens or task.longest,
-            temperature=0.0,
-            random=self.random,
-        )
+        batch = self.likeliest()
         texts = self.policy.texts(batch)
-        values = values_of(texts) if loop.target == "program" else [_number(one) for one in texts]
-        right = [near(one, task.answer(n)) for one, n in zip(values, numbers, strict=True)]
+        run = self.loop.target == "program"
+        values = values_of(texts) if run else [_number(one) for one in texts]
+        right = [
+            near(one, self.solved.answer(number))
+            for one, number in zip(values, self.tested, strict=True)
+        ]
         return {
             "accuracy": float(np.mean(right)),
             "with_value": float(np.mean([one is not None for one in values])),

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from samplewise import registry
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
-from samplewise.train.base import Figures, Loop, Task, Weights
+from samplewise.train.base import Figures, Loop, Task
 from samplewise.train.gradient_norms import Layer, gradient_norms
 from samplewise.train.objectives import (
     clipped_surrogate,
@@ -40,7 +40,7 @@ from samplewise.train.objectives import (
     mean_per_row,
 )
 from samplewise.train.policy import Batch, Policy
-from samplewise.train.policy_learner import PolicyLearner
+from samplewise.train.policy_learner import PolicyLearner, Reference
 from samplewise.train.problem_set import ProblemSet
 from samplewise.train.problems import Arithmetic, Problems
 
@@ -447,21 +447,6 @@ class Plan:
         self.p = np.asarray(state["p"], dtype=np.float64)
 
 
-class Reference:
-    """The learned weights as they were before the first step, as a part of a checkpoint."""
-
-    def __init__(self) -> None:
-        self.weights: dict[str, torch.Tensor] = {}
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Give the weights; none before they are known."""
-        return self.weights
-
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Go on from a state."""
-        self.weights = dict(state)
-
-
 class OwnAnswersLearner(PolicyLearner):
     """Allocate, draw, say what each answer counts, and learn from it."""
 
@@ -473,17 +458,14 @@ class OwnAnswersLearner(PolicyLearner):
         steps: int,
         rng: np.random.Generator,
     ) -> None:
-        super().__init__(task, model, steps, rng, warm_up=loop.warm_up)
+        super().__init__(task, model, steps, rng, warm_up=loop.warm_up, most=loop.most_tokens)
         self.loop = loop
-        self.most = loop.most_tokens or task.longest
         self.optimizer = torch.optim.AdamW(
             self.policy.learned, lr=loop.learning_rate, weight_decay=0.0
         )
-        self.weights = Weights(self.policy.model)
         self.plan, self.reference = Plan(), Reference()
         self.allocation = loop.allocator().start(loop.problems * loop.refresh, rng=self.rng)
         self.parts |= {
-            "model": self.weights,
             "optimizer": self.optimizer,
             "plan": self.plan,
             "allocation": self.allocation,
@@ -499,7 +481,7 @@ class OwnAnswersLearner(PolicyLearner):
         if not len(self.plan.problems):
             pilots = self.allocate()
         problems, places, p = self.plan.take(loop.problems * loop.samples)
-        batch, rewards = self.draw(problems, most=self.most, temperature=loop.temperature)
+        batch, rewards = self.draw(problems, temperature=loop.temperature)
         groups = np.unique(places, return_inverse=True)[1].astype(np.int64)
         rows, gains = loop.gains(Answers(rewards, groups, p))
         figures = {
@@ -574,7 +556,7 @@ class OwnAnswersLearner(PolicyLearner):
         norms = np.zeros(len(correct))
         for start in range(0, len(pool), loop.problems):
             numbers = np.repeat(pool[start : start + loop.problems], loop.pilots)
-            batch, rewards = self.draw(numbers, most=self.most, temperature=loop.temperature)
+            batch, rewards = self.draw(numbers, temperature=loop.temperature)
             right = np.flatnonzero(rewards > 0)
             here = start * loop.pilots + right
             correct[here] = True

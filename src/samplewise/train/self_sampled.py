@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
 from samplewise.measure.pass_at_k import pass_at_k
-from samplewise.train.base import Figures, Loop, Task, Weights
+from samplewise.train.base import Figures, Loop, Task
 from samplewise.train.policy import Batch, Policy
 from samplewise.train.policy_learner import PolicyLearner
 from samplewise.train.programs import ProgramFile, Programs, ShortPrograms
@@ -219,16 +219,14 @@ class SelfSampledLearner(PolicyLearner):
         steps: int,
         rng: np.random.Generator,
     ) -> None:
-        super().__init__(task, model, steps, rng, warm_up=loop.warm_up)
+        super().__init__(task, model, steps, rng, warm_up=loop.warm_up, most=loop.most_tokens)
         self.loop, self.programs = loop, task
-        self.most = loop.most_tokens or task.longest
         self.store = loop.begin_store(task)
         self.optimizer = torch.optim.AdamW(
             self.policy.learned, lr=loop.learning_rate, weight_decay=loop.weight_decay
         )
         self.schedule = linear_schedule(self.optimizer, steps, loop.ramp)
         self.parts |= {
-            "model": Weights(self.policy.model),
             "optimizer": self.optimizer,
             "schedule": self.schedule,
             "store": self.store,
@@ -313,7 +311,7 @@ class SelfSampledLearner(PolicyLearner):
         counts = count_right(
             self.policy,
             self.programs,
-            range(self.task.count, self.task.count + self.task.held_out),
+            self.tested,
             samples=samples,
             most=self.most,
             temperature=self.loop.temperature,
