@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from samplewise.errors import UsageError
 from samplewise.testing.common import (
     check_bad_knobs,
@@ -40,6 +42,7 @@ def loop_checks() -> list[Callable[[Any], None]]:
         _goes_on_bit_for_bit,
         _a_test_changes_nothing,
         _global_state,
+        _has_a_rival,
         _refuses_other_tasks,
         _refuses_no_steps,
     ]
@@ -132,6 +135,21 @@ def _global_state(loop: Loop[Any]) -> None:
     before = torch.random.get_rng_state()
     leaves_global_state(loop, lambda: digest(loop))
     assert torch.random.get_rng_state().equal(before), f"{loop.name} moves torch's random state"
+
+
+def _has_a_rival(loop: Loop[Any]) -> None:
+    task: Any = loop.tasks[0]()
+    rival = loop.rival(task)
+    if rival is None:
+        return
+    assert rival != loop, f"{loop.name} is its own rival"
+    assert isinstance(task, rival.tasks), f"{rival.name} cannot learn what {loop.name} does"
+    mine, others = (one.begin(task, steps=STEPS, rng=0).outcomes() for one in (loop, rival))
+    assert next(iter(mine)) == next(iter(others)), f"{rival.name} is for another figure"
+    shared = [mine[name] for name in mine.keys() & others.keys()]
+    assert any(isinstance(one, np.ndarray) and len(one) > 1 for one in shared), (
+        f"{loop.name} and {rival.name} share no figure of every held-out item"
+    )
 
 
 class _Other(Task):

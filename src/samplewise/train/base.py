@@ -8,12 +8,13 @@ again with the same result to the last bit.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samplewise import registry
 from samplewise.errors import UsageError
@@ -26,10 +27,25 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", "torch", "training")
 
-__all__ = ["Figures", "Learner", "Loop", "Rollout", "Saved", "Task", "TaskT", "Weights", "train"]
+__all__ = [
+    "Figures",
+    "Learner",
+    "Loop",
+    "Outcomes",
+    "Rollout",
+    "Saved",
+    "Task",
+    "TaskT",
+    "Weights",
+    "descend",
+    "train",
+]
 
 Figures = dict[str, float]
-"""What a step gave, by name: ``loss``, ``reward``, ``tokens``, ..."""
+"""What a step gave, by name: ``loss``, ``reward``, ``tokens``, ``flops``, ..."""
+
+Outcomes = dict[str, float | NDArray[np.float64]]
+"""What a model is worth on held-out items, by name: a value an item, or one for all of them."""
 
 
 class Rollout(NamedTuple):
@@ -103,7 +119,7 @@ class Weights:
 class Learner(ABC):
     """A loop at work.
 
-    A loop's learner sets `parts`, and writes `step`.
+    A loop's learner sets `parts`, and writes `step` and `outcomes`.
 
     Parameters
     ----------
@@ -140,8 +156,15 @@ class Learner(ABC):
         """Take one step, and give its figures."""
 
     @abstractmethod
+    def outcomes(self) -> Outcomes:
+        """Say what the model as it is is worth on what it was not trained on.
+
+        The first figure is the one that the loop is for.
+        """
+
     def evaluate(self) -> Figures:
-        """Give figures of the model as it is, on what it was not trained on where there is some."""
+        """Give the outcomes' means."""
+        return {name: float(np.mean(values)) for name, values in self.outcomes().items()}
 
     def advance(self) -> Figures:
         """Take one step, and remember it."""
@@ -185,6 +208,10 @@ class Loop(registry.Method, ABC, Generic[TaskT]):
     """The kinds of task that it takes; the first is made where none is given."""
     usual_steps: ClassVar[int] = 200
     """Steps taken where none are asked for."""
+    better: ClassVar[Literal["higher", "lower"]] = "higher"
+    """Of the first figure of its outcomes."""
+    in_phases: ClassVar[bool] = False
+    """Whether its steps are laid out in phases, so that it cannot be stopped at some cost."""
 
     def begin(
         self,
@@ -227,6 +254,10 @@ class Loop(registry.Method, ABC, Generic[TaskT]):
     def start(self, task: TaskT, model: Any, steps: int, rng: np.random.Generator) -> Learner:
         """Make the learner; `model` is None where the task's own is to be made."""
 
+    @abstractmethod
+    def rival(self, task: TaskT) -> Loop[Any] | None:
+        """Give the plain way that it has to beat at equal cost; None where the task allows none."""
+
 
 def train(
     loop: str | Loop[Any] = "raft",
@@ -261,3 +292,13 @@ def train(
         if seen:
             seen(learner)
     return learner
+
+
+def descend(
+    optimizer: torch.optim.Optimizer, loss: torch.Tensor, learned: Sequence[torch.nn.Parameter]
+) -> None:
+    """Take a step down a loss, with a gradient of norm 1 at most."""
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(learned, 1.0)
+    optimizer.step()

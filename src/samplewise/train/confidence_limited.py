@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
 from samplewise.measure.confidence import confidence_report, pass_at_n
-from samplewise.train.base import Figures, Loop, Task
+from samplewise.train.base import Figures, Loop, Outcomes, Task
 from samplewise.train.policy import Batch, Policy
-from samplewise.train.policy_learner import PolicyLearner
+from samplewise.train.policy_learner import PolicyLearner, lengths_of
 from samplewise.train.problem_set import ProblemSet
 from samplewise.train.problems import Arithmetic, Problems
 
@@ -95,7 +95,7 @@ class ConfidenceLimited(Loop[Problems]):
     --------
     >>> learner = ConfidenceLimited(batch=4, warm_up=0).begin(steps=1, rng=0)
     >>> sorted(learner.advance())
-    ['batch', 'cross_entropy', 'effective', 'factor', 'loss', 'tokens']
+    ['batch', 'cross_entropy', 'effective', 'factor', 'flops', 'loss', 'tokens']
     """
 
     name: ClassVar[str] = "confidence-limited"
@@ -127,12 +127,16 @@ class ConfidenceLimited(Loop[Problems]):
         """Make the learner."""
         return ConfidenceLimitedLearner(self, task, model, steps, rng)
 
+    def rival(self, task: Problems) -> ConfidenceLimited:
+        """Give plain cross-entropy."""
+        return replace(self, attempts=1.0, limit="solution")
+
 
 class ConfidenceLimitedLearner(PolicyLearner):
     """Find problems that still matter, and make their solutions likelier."""
 
     shown: ClassVar[tuple[int, ...]] = (1, 4, 16, 64, 256)
-    """N for which `evaluate` gives pass@N."""
+    """N for which `outcomes` gives pass@N."""
 
     def __init__(
         self,
@@ -240,7 +244,7 @@ class ConfidenceLimitedLearner(PolicyLearner):
             return CoverageLoss(-factor * logp, factor, -logp.detach())
         return dco_loss(logp, self.loop.attempts)
 
-    def evaluate(self) -> Figures:
+    def outcomes(self) -> Outcomes:
         """Give accuracy, length, confidence, and the exact pass@N of the held-out solutions."""
         prompts = [self.ask(number) for number in self.tested]
         solutions = [self.task.solution(number) for number in self.tested]
@@ -251,10 +255,10 @@ class ConfidenceLimitedLearner(PolicyLearner):
             sure = self.log_probabilities(greedy).double().cpu().numpy()
         right = self.right(greedy) > 0
         report = confidence_report(sure, right)
-        covered = {f"pass@{n}": float(pass_at_n(chances, n).mean()) for n in self.shown}
+        covered = {f"pass@{n}": pass_at_n(chances, n) for n in self.shown}
         return {
-            "accuracy": report.accuracy,
-            "length": float(greedy.lengths.double().mean()),
+            "accuracy": right.astype(np.float64),
+            "length": lengths_of(greedy),
             **covered,
             "confidence": report.confidence,
             "overconfidence": report.overconfidence,

@@ -14,14 +14,15 @@ are not published: those here are reconstructed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
-from samplewise.train.base import Figures, Learner, Loop, Task, Weights
+from samplewise.train.base import Figures, Learner, Loop, Outcomes, Task, Weights, descend
 from samplewise.train.documents import DocumentFile, Documents, PairedWords
 from samplewise.train.policy import Policy
 
@@ -142,7 +143,7 @@ class InfillMixture(Loop[Documents]):
     --------
     >>> learner = InfillMixture(batch=2).begin(steps=1, rng=0)
     >>> sorted(learner.advance())
-    ['corrupted', 'loss', 'tokens']
+    ['corrupted', 'flops', 'loss', 'tokens']
     """
 
     name: ClassVar[str] = "infill-mixture"
@@ -150,6 +151,7 @@ class InfillMixture(Loop[Documents]):
     paper: ClassVar[str] = "2305.02309"
     cost: ClassVar[str] = "O(batch x length) tokens a step"
     tasks: ClassVar[tuple[type[Task], ...]] = (PairedWords, DocumentFile)
+    better: ClassVar[Literal["higher", "lower"]] = "lower"
 
     p_clm: float = 0.5
     objective: Literal["spans", "middle"] = "spans"
@@ -178,6 +180,10 @@ class InfillMixture(Loop[Documents]):
     ) -> InfillLearner:
         """Make the learner."""
         return InfillLearner(self, task, model, steps, rng)
+
+    def rival(self, task: Documents) -> InfillMixture:
+        """Give plain causal training."""
+        return replace(self, p_clm=1.0)
 
     def format(self, packed: Sequence[int], marks: Marks, rng: np.random.Generator) -> Formatted:
         """Format a packed sequence as one of the objectives, drawn at random.
@@ -236,7 +242,10 @@ class InfillLearner(Learner):
         super().__init__(steps, rng)
         self.loop, self.task = loop, task
         special = 5 + MASKS
-        self.policy = Policy.small(special=special, rng=self.rng) if model is None else model
+        # With two layers, the small transformer does not learn to look ahead of a gap.
+        self.policy = (
+            Policy.small(layers=4, special=special, rng=self.rng) if model is None else model
+        )
         vocabulary = int(self.policy.model.config.vocab_size)
         self.marks = Marks.after(vocabulary - special, end=self.policy.end)
         self.optimizer = torch.optim.AdamW(
@@ -254,17 +263,16 @@ class InfillLearner(Learner):
         made = [
             self.loop.format(self.packed(), self.marks, self.rng) for _ in range(self.loop.batch)
         ]
+        before = self.policy.meter.flops
         losses, scored = self.losses(made)
         loss = losses.sum() / scored.sum()
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.policy.learned, 1.0)
-        self.optimizer.step()
+        descend(self.optimizer, loss, self.policy.learned)
         self.schedule.step()
         return {
             "loss": loss.item(),
             "corrupted": float(np.mean([one.corrupted for one in made])),
             "tokens": float(sum(len(one.ids) for one in made)),
+            "flops": self.policy.meter.flops - before,
         }
 
     def packed(self) -> Tokens:
@@ -287,22 +295,28 @@ class InfillLearner(Learner):
         for row, one in enumerate(made):
             ids[row, : len(one.ids)] = torch.tensor(one.ids, device=device)
             scored[row, : len(one.ids)] = torch.tensor(one.scored, device=device)
-        allowed = torch.stack([attention_mask(length, one.prefix) for one in made])
-        # As transformers takes a mask of its own: what is added to the scores.
-        added = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
-        out = self.policy.model(
-            input_ids=ids, attention_mask=added[:, None].to(device), use_cache=False
-        )
+        logits = self._read(ids, [one.prefix for one in made])
         labels = ids.masked_fill(~scored, IGNORED)[:, 1:]
         each = torch.nn.functional.cross_entropy(
-            out.logits[:, :-1].float().transpose(1, 2),
+            logits[:, :-1].float().transpose(1, 2),
             labels,
             ignore_index=IGNORED,
             reduction="none",
         )
         return each, scored[:, 1:]
 
-    def evaluate(self) -> Figures:
+    def _read(self, ids: torch.Tensor, prefixes: Sequence[int]) -> torch.Tensor:
+        """Give the logits of texts, each with a prefix that is read in both directions."""
+        allowed = torch.stack([attention_mask(ids.shape[1], prefix) for prefix in prefixes])
+        # As transformers takes a mask of its own: what is added to the scores.
+        added = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
+        self.policy.meter.count(self.policy.model, ids.numel())
+        out: torch.Tensor = self.policy.model(
+            input_ids=ids, attention_mask=added[:, None].to(ids.device), use_cache=False
+        ).logits
+        return out
+
+    def outcomes(self) -> Outcomes:
         """Give nats a token on held-out documents: their second halves, and gaps in them.
 
         A gap is filled in once with what follows it, and once with what follows the gap of another
@@ -319,16 +333,15 @@ class InfillLearner(Learner):
         suffixes = [ids[stop:] for ids, (_, stop) in zip(texts, gaps, strict=True)]
         with torch.no_grad():
             return {
-                "left_to_right": self._nats(causal),
                 "infill": self._nats(self._filled(texts, gaps, suffixes)),
                 "wrong_suffix": self._nats(self._filled(texts, gaps, [*suffixes[1:], suffixes[0]])),
-                "exact": float(
-                    np.mean(
-                        [
-                            self.fill(ids[:start], ids[stop:], stop - start + 2) == ids[start:stop]
-                            for ids, (start, stop) in zip(texts[:_SHOWN], gaps, strict=False)
-                        ]
-                    )
+                "left_to_right": self._nats(causal),
+                "exact": np.array(
+                    [
+                        self.fill(ids[:start], ids[stop:], stop - start + 2) == ids[start:stop]
+                        for ids, (start, stop) in zip(texts[:_SHOWN], gaps, strict=False)
+                    ],
+                    np.float64,
                 ),
             }
 
@@ -339,16 +352,8 @@ class InfillLearner(Learner):
         start = len(ids)
         with torch.no_grad():
             for _ in range(most):
-                allowed = attention_mask(len(ids), head)
-                added = torch.zeros(allowed.shape).masked_fill(
-                    ~allowed, torch.finfo(torch.float32).min
-                )
-                out = self.policy.model(
-                    input_ids=torch.tensor([ids], device=self.policy.device),
-                    attention_mask=added[None, None].to(self.policy.device),
-                    use_cache=False,
-                )
-                ids.append(int(out.logits[0, -1].argmax()))
+                logits = self._read(torch.tensor([ids], device=self.policy.device), [head])
+                ids.append(int(logits[0, -1].argmax()))
                 if ids[-1] == self.marks.end_of_mask:
                     break
         return infill_decode(ids[start:], self.marks)
@@ -368,9 +373,11 @@ class InfillLearner(Learner):
             made.append(Formatted(prompt + target, scored, head, True))
         return made
 
-    def _nats(self, made: Sequence[Formatted]) -> float:
+    def _nats(self, made: Sequence[Formatted]) -> NDArray[np.float64]:
         losses, scored = self.losses(made)
-        return float(losses.double().sum() / scored.sum())
+        counts = scored.sum(dim=1)
+        some = counts > 0
+        return (losses.double().sum(dim=1)[some] / counts[some]).cpu().numpy()
 
 
 _SHOWN = 32  # gaps that are filled token by token

@@ -20,7 +20,7 @@ Source: arXiv 2505.07961; GRPO: arXiv 2402.03300.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
-from samplewise.train.base import Figures, Loop, Task
+from samplewise.train.base import Figures, Loop, Outcomes, Task
 from samplewise.train.objectives import group_advantages, grpo_loss, kl_estimate, mean_per_row
 from samplewise.train.policy import Batch, Policy
 from samplewise.train.policy_learner import PolicyLearner, Reference
@@ -90,7 +90,7 @@ class LengthControl(Loop[Problems]):
     >>> learner = LengthControl(problems=4, samples=2, warm_up=0).begin(steps=1, rng=0)
     >>> figures = learner.advance()
     >>> sorted(figures)
-    ['kl', 'length', 'loss', 'reward', 'tokens', 'worth']
+    ['flops', 'kl', 'length', 'loss', 'reward', 'tokens', 'worth']
     """
 
     name: ClassVar[str] = "length-control"
@@ -202,6 +202,10 @@ class LengthControl(Loop[Problems]):
         """Make the learner."""
         return LengthLearner(self, task, model, steps, rng)
 
+    def rival(self, task: Problems) -> LengthControl:
+        """Give plain GRPO, to which all lengths are worth the same."""
+        return replace(self, weight_short=0.0, weight_medium=0.0, weight_long=0.0)
+
 
 class LengthLearner(PolicyLearner):
     """Draw answers at all levels, weigh right against long, and learn from the comparison."""
@@ -286,16 +290,13 @@ class LengthLearner(PolicyLearner):
                 batch, self.loop.temperature, self.reference.weights
             )
 
-    def evaluate(self) -> Figures:
+    def outcomes(self) -> Outcomes:
         """Give accuracy and length of the likeliest answers to held-out problems, by level too."""
-        batch = self.likeliest()
-        right, lengths = self.right(batch), batch.lengths.cpu().numpy()
-        figures = {"accuracy": float(right.mean()), "length": float(lengths.mean())}
-        numbers = np.array(self.tested)
-        for number, level in enumerate(LEVELS):
-            own = numbers % len(LEVELS) == number
-            figures[f"accuracy_{level}"] = float(right[own].mean())
-            figures[f"length_{level}"] = float(lengths[own].mean())
+        figures = super().outcomes()
+        levels = np.array(self.tested) % len(LEVELS)
+        for name, values in list(figures.items()):
+            for number, level in enumerate(LEVELS):
+                figures[f"{name}_{level}"] = np.asarray(values)[levels == number]
         return figures
 
 

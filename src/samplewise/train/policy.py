@@ -9,7 +9,7 @@ from __future__ import annotations
 import string
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", "torch", "training")
 
-__all__ = ["CHARACTERS", "Batch", "Policy"]
+__all__ = ["CHARACTERS", "Batch", "Meter", "Policy"]
 
 CHARACTERS = "\n " + "".join(sorted(string.ascii_letters + string.digits + string.punctuation))
 """What a small model reads; tokens 0 and 1 are padding and the end of a text."""
@@ -62,6 +62,25 @@ class Batch(NamedTuple):
         return Batch(self.ids[chosen], self.read[chosen], self.response[chosen])
 
 
+@dataclass
+class Meter:
+    """What a model's work has cost, reckoned by its weights and tokens.
+
+    Attributes
+    ----------
+    flops : float
+        2 floating-point operations a weight and token, 6 where a gradient is taken; attention to
+        other tokens, which short texts have little of, is left out, and padding counts.
+    """
+
+    flops: float = 0.0
+
+    def count(self, model: torch.nn.Module, tokens: int) -> None:
+        """Add a pass over tokens."""
+        weights = sum(weight.numel() for weight in model.parameters())
+        self.flops += (6.0 if torch.is_grad_enabled() else 2.0) * weights * tokens
+
+
 @dataclass(frozen=True, eq=False)
 class Policy:
     """A causal language model, and how it reads and writes text.
@@ -77,6 +96,11 @@ class Policy:
     end : int
         The token that ends a response.
     padding : int
+
+    Attributes
+    ----------
+    meter : Meter
+        What its work has cost so far.
     """
 
     model: Any
@@ -84,6 +108,7 @@ class Policy:
     decode: Callable[[Sequence[int]], str]
     end: int = 1
     padding: int = 0
+    meter: Meter = field(default_factory=Meter, init=False)
 
     @classmethod
     def small(
@@ -229,6 +254,7 @@ class Policy:
         open_rows = list(range(len(heads)))
         with torch.no_grad():
             for _ in range(most):
+                self.meter.count(plain, ids.numel())
                 logits = run(
                     plain,
                     caches,
@@ -267,6 +293,7 @@ class Policy:
             "position_ids": _positions(batch.read),
             "use_cache": False,
         }
+        self.meter.count(self.model, batch.ids.numel())
         out = torch.func.functional_call(self.model, dict(weights or {}), (), inputs)
         return _precise(out.logits[:, :-1])
 

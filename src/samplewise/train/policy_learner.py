@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samplewise.extras import lazy
 from samplewise.rng import RandomState
-from samplewise.train.base import Figures, Learner, Rollout, Weights
+from samplewise.train.base import Figures, Learner, Outcomes, Rollout, Weights, descend
 from samplewise.train.objectives import mean_per_row
 from samplewise.train.policy import Batch, Policy
 from samplewise.train.problems import Problems
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", "torch", "training")
 
-__all__ = ["PolicyLearner", "Reference"]
+__all__ = ["PolicyLearner", "Reference", "lengths_of"]
 
 
 class PolicyLearner(Learner):
@@ -74,27 +74,27 @@ class PolicyLearner(Learner):
 
     def step(self) -> Figures:
         """Take one step: of the warm-up, or of the loop."""
+        before = self.policy.meter.flops
         if self.done >= self.warm_up:
-            return self.learn()
-        numbers = self.rng.integers(self.task.count, size=32)
-        return {"loss": self.imitate(self._imitation, numbers)}
+            figures = self.learn()
+        else:
+            numbers = self.rng.integers(self.task.count, size=32)
+            figures = self.imitate(self._imitation, numbers)
+        return {**figures, "flops": self.policy.meter.flops - before}
 
-    def imitate(self, optimizer: torch.optim.Optimizer, numbers: NDArray[Any]) -> float:
-        """Make the solutions of some problems likelier; give the loss."""
+    def imitate(self, optimizer: torch.optim.Optimizer, numbers: NDArray[Any]) -> Figures:
+        """Make the solutions of some problems likelier."""
         batch = self.policy.batch(
             [self.ask(number) for number in numbers.tolist()],
             [self.task.solution(number) for number in numbers.tolist()],
         )
         loss = -mean_per_row(self.policy.log_probabilities(batch), batch.scored).mean()
         self.descend(optimizer, loss)
-        return loss.item()
+        return {"loss": loss.item(), "tokens": float(batch.lengths.sum())}
 
     def descend(self, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
         """Take a step down a loss, with gradients of norm 1 at most."""
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.policy.learned, 1.0)
-        optimizer.step()
+        descend(optimizer, loss, self.policy.learned)
 
     def ask(self, number: int) -> str:
         """Word a problem: as the task does."""
@@ -136,13 +136,15 @@ class PolicyLearner(Learner):
         """Reward answers to the held-out problems."""
         return np.asarray(self.task.rewards(self.tested, self.policy.texts(batch)), np.float64)
 
-    def evaluate(self) -> Figures:
-        """Give the share of held-out problems that the likeliest answer solves, and its length."""
+    def outcomes(self) -> Outcomes:
+        """Say of each held-out problem whether the likeliest answer solves it, and its length."""
         batch = self.likeliest()
-        return {
-            "accuracy": float(self.right(batch).mean()),
-            "length": float(batch.lengths.double().mean()),
-        }
+        return {"accuracy": self.right(batch), "length": lengths_of(batch)}
+
+
+def lengths_of(batch: Batch) -> NDArray[np.float64]:
+    """Give the tokens of every answer."""
+    return batch.lengths.double().cpu().numpy()
 
 
 class Reference:

@@ -65,6 +65,11 @@ class ProblemSet(Problems):
         """Problems for a test."""
         return self.test
 
+    @property
+    def solved(self) -> bool:
+        """Whether every problem has an answer."""
+        return all(problem.answer is not None for problem in self.rows)
+
     def prompt(self, number: int) -> str:
         """Give what the model is asked."""
         problem = self.rows[number]

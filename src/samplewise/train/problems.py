@@ -39,6 +39,11 @@ class Problems(Task):
     def held_out(self) -> int:
         """Problems for a test, numbered from `count`."""
 
+    @property
+    def solved(self) -> bool:
+        """Whether every problem has a solution."""
+        return True
+
     @abstractmethod
     def prompt(self, number: int) -> str:
         """Give what the model is asked."""

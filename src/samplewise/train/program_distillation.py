@@ -10,16 +10,16 @@ Source: arXiv 2305.18170.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
-from samplewise.train.base import Figures, Loop, Task
+from samplewise.train.base import Figures, Loop, Outcomes, Task
 from samplewise.train.policy import Batch, Policy
-from samplewise.train.policy_learner import PolicyLearner
+from samplewise.train.policy_learner import PolicyLearner, lengths_of
 from samplewise.train.schedule import linear_schedule
 from samplewise.train.solved_problems import (
     SolvedFile,
@@ -90,7 +90,7 @@ class ProgramDistillation(Loop[SolvedProblems]):
     --------
     >>> learner = ProgramDistillation(batch=4).begin(steps=1, rng=0)
     >>> sorted(learner.advance())
-    ['loss', 'tokens']
+    ['flops', 'loss', 'tokens']
     """
 
     name: ClassVar[str] = "program-distillation"
@@ -131,6 +131,10 @@ class ProgramDistillation(Loop[SolvedProblems]):
     ) -> DistillationLearner:
         """Make the learner."""
         return DistillationLearner(self, task, model, steps, rng)
+
+    def rival(self, task: SolvedProblems) -> ProgramDistillation:
+        """Give the other target: answers at once for programs, and the reverse."""
+        return replace(self, target="answer" if self.target == "program" else "program")
 
 
 class DistillationLearner(PolicyLearner):
@@ -182,8 +186,8 @@ class DistillationLearner(PolicyLearner):
         self.schedule.step()
         return {"loss": loss.item(), "tokens": float(batch.lengths.sum())}
 
-    def evaluate(self) -> Figures:
-        """Give the share of held-out problems solved, that of texts with a value, and the length.
+    def outcomes(self) -> Outcomes:
+        """Say of each held-out problem if it is solved, if its text has a value, and its length.
 
         Programs are run in the sandbox.
         """
@@ -196,9 +200,9 @@ class DistillationLearner(PolicyLearner):
             for one, number in zip(values, self.tested, strict=True)
         ]
         return {
-            "accuracy": float(np.mean(right)),
-            "with_value": float(np.mean([one is not None for one in values])),
-            "length": float(batch.lengths.double().mean()),
+            "accuracy": np.array(right, np.float64),
+            "with_value": np.array([one is not None for one in values], np.float64),
+            "length": lengths_of(batch),
         }
 
 

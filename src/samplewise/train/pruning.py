@@ -18,18 +18,18 @@ import math
 import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
 from samplewise.measure.paired import Difference, paired_t
 from samplewise.rng import seed_of
-from samplewise.train.base import Figures, Learner, Loop, Task, Weights
+from samplewise.train.base import Figures, Learner, Loop, Outcomes, Task, Weights
 from samplewise.train.images import Digits, ImageArrays, ImageFile, Images
 from samplewise.train.pruned_networks import (
     Kept,
@@ -70,6 +70,9 @@ __all__ = [
 ]
 
 
+PruningT = TypeVar("PruningT", bound="Pruning")
+
+
 @dataclass(frozen=True)
 class Pruning(Loop[Images]):
     """Base of the loops: train a large network, prune it, and train what is left.
@@ -108,6 +111,7 @@ class Pruning(Loop[Images]):
     paper: ClassVar[str] = "1810.05270"
     tasks: ClassVar[tuple[type[Task], ...]] = (Digits, ImageFile, ImageArrays)
     usual_steps: ClassVar[int] = 280
+    in_phases: ClassVar[bool] = True
     origin: ClassVar[Literal["trained", "initial", "fresh"]]
     """Where the weights of what is left come from."""
 
@@ -219,6 +223,15 @@ class Pruning(Loop[Images]):
             raise UsageError(f"{self.name}: no model is given", mend="give the pretrained one")
         return PruningLearner(self, task, model, steps, rng)
 
+    def as_loop(self, kind: type[PruningT], **changes: Any) -> PruningT:
+        """Make a loop of another kind with the knobs that all share."""
+        shared = {one.name: getattr(self, one.name) for one in fields(Pruning)}
+        return kind(**{**shared, **changes})
+
+    def rival(self, task: Images) -> Pruning | None:
+        """Give tuning of what is left of the trained network."""
+        return self.as_loop(PruneFinetune)
+
 
 @dataclass(frozen=True)
 class PruneFinetune(Pruning):
@@ -242,7 +255,7 @@ class PruneFinetune(Pruning):
     --------
     >>> learner = PruneFinetune(widths="4,4", finetune=0.5).begin(steps=2, rng=0)
     >>> [sorted(learner.advance()) for _ in range(3)][-1]
-    ['loss', 'ratio', 'unpruned', 'untuned']
+    ['flops', 'loss', 'ratio', 'unpruned', 'untuned']
     """
 
     name: ClassVar[str] = "prune-finetune"
@@ -262,6 +275,13 @@ class PruneFinetune(Pruning):
     def rate(self, step: int, steps: int) -> float:
         """Give the one rate."""
         return self.finetune_rate
+
+    def rival(self, task: Images) -> Pruning | None:
+        """Give training from scratch with as much compute; None where nothing is trained at large.
+
+        A network that is given already trained says not how it was.
+        """
+        return None if self.pretrained else self.as_loop(ScratchB)
 
 
 @dataclass(frozen=True)
@@ -378,6 +398,10 @@ class LotteryTicket(Pruning):
         """Give as many steps."""
         return steps
 
+    def rival(self, task: Images) -> Pruning | None:
+        """Give weights that are drawn anew."""
+        return self.as_loop(ScratchE)
+
 
 class PruningLearner(Learner):
     """Train the large network; prune it before the step that follows; train what is left.
@@ -454,9 +478,10 @@ class PruningLearner(Learner):
         ended = (place + 1) % self._epoch == 0 or place + 1 == steps
         if self.phase == 0 and loop.criterion == "soft-filter" and ended:
             zero_smallest(self.network, self.groups, loop.counts(self._channels()))
-        return {"loss": loss.item(), **figures}
+        # Back takes twice the operations of forward.
+        return {"loss": loss.item(), **figures, "flops": 3 * len(rows) * self.image_flops}
 
-    def evaluate(self) -> Figures:
+    def outcomes(self) -> Outcomes:
         """Give the share of test images that are told, and what the network costs.
 
         Returns
@@ -467,8 +492,8 @@ class PruningLearner(Learner):
             pruned without further training.
         """
         return {
-            "accuracy": self._accuracy(),
-            "flops": float(flops(self.network, self.images.shape[1:], self.masks)),
+            "accuracy": self._right(),
+            "flops": self.image_flops,
             "parameters": float(parameters(self.network, self.masks)),
             "ratio": self.ratio,
             **self.known,
@@ -553,6 +578,7 @@ class PruningLearner(Learner):
         more = self.loop.budget(self.asked, self.ratio)
         self.stop = self.start + more if self.phase else self.large_steps
         self.steps = self.stop + (self.loop.prunings - self.phase) * more
+        self.image_flops = float(flops(self.network, self.images.shape[1:], self.masks))
 
     def _rows(self, place: int) -> torch.Tensor:
         """Take the next rows of an order that is drawn anew every epoch."""
@@ -593,11 +619,14 @@ class PruningLearner(Learner):
                 scale.grad.add_(self.loop.sparsity * scale.detach().sign())
 
     def _accuracy(self) -> float:
+        return float(self._right().mean())
+
+    def _right(self) -> NDArray[np.float64]:
         self.network.eval()
         with torch.no_grad():
             parts = self.test_images.split(1024)
             found = torch.cat([self.network(part).argmax(dim=1) for part in parts])
-        return float((found == self.test_labels).double().mean())
+        return (found == self.test_labels).double().cpu().numpy()
 
 
 # --- budgets --------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from samplewise.errors import UsageError
 from samplewise.extras import lazy
 from samplewise.train.base import Figures, Loop, Task
 from samplewise.train.gradient_norms import Layer, gradient_norms
+from samplewise.train.imitation import Imitation
 from samplewise.train.objectives import (
     clipped_surrogate,
     group_advantages,
@@ -79,6 +80,9 @@ class Answers(NamedTuple):
     rewards: NDArray[np.float64]
     groups: NDArray[np.int64]
     p: NDArray[np.float64]
+
+
+OwnT = TypeVar("OwnT", bound="OwnAnswers")
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,26 @@ class OwnAnswers(Loop[Problems]):
         """Weight of the divergence from the model as it was before the first step."""
         return 0.0
 
+    @property
+    def plain(self) -> Loop[Any]:
+        """The loop that it is to beat where all problems get as many answers."""
+        return Imitation(
+            batch=max(1, self.problems * self.samples // self.mini_batches),
+            learning_rate=self.learning_rate,
+            most_tokens=self.most_tokens,
+            warm_up=self.warm_up,
+        )
+
+    def as_loop(self, kind: type[OwnT]) -> OwnT:
+        """Make another of the loops with the knobs that all share."""
+        return kind(**{one.name: getattr(self, one.name) for one in fields(OwnAnswers)})
+
+    def rival(self, task: Problems) -> Loop[Any] | None:
+        """Give as many answers to each problem; a plainer loop where that is what is done."""
+        if self.allocator().name != "uniform":
+            return replace(self, allocation="uniform")
+        return self.plain if task.solved or not isinstance(self.plain, Imitation) else None
+
     @abstractmethod
     def gains(self, answers: Answers) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Say which answers are learned from, and how much each of them counts."""
@@ -214,7 +238,7 @@ class Raft(OwnAnswers):
     --------
     >>> learner = Raft(problems=4, warm_up=0).begin(steps=1, rng=0)
     >>> sorted(learner.advance())
-    ['kept', 'loss', 'pilots', 'reward', 'tokens']
+    ['flops', 'kept', 'loss', 'pilots', 'reward', 'tokens']
     """
 
     name: ClassVar[str] = "raft"
@@ -294,6 +318,11 @@ class RaftPlusPlus(Raft):
         self.require("clip_low", "clip_high", "kl")
 
     @property
+    def plain(self) -> Loop[Any]:
+        """Several steps a draw against one."""
+        return self.as_loop(Raft)
+
+    @property
     def divergence(self) -> float:
         """Weight of the divergence from the model as it was."""
         return self.kl
@@ -371,6 +400,11 @@ class Grpo(OwnAnswers):
         self.require("clip_low", "clip_high", "kl")
         self.require("dual_clip", least=1, above=True)
         self.require("group", least=2)
+
+    @property
+    def plain(self) -> Loop[Any]:
+        """Right and wrong answers against right ones."""
+        return self.as_loop(RaftPlusPlus)
 
     @property
     def divergence(self) -> float:

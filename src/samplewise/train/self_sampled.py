@@ -12,7 +12,7 @@ known of these problems. Source: arXiv 2205.14318.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
 from samplewise.measure.pass_at_k import pass_at_k
-from samplewise.train.base import Figures, Loop, Task
+from samplewise.train.base import Figures, Loop, Outcomes, Task
 from samplewise.train.policy import Batch, Policy
 from samplewise.train.policy_learner import PolicyLearner
 from samplewise.train.programs import ProgramFile, Programs, ShortPrograms
@@ -117,7 +117,7 @@ class SelfSampled(Loop[Programs]):
     --------
     >>> learner = SelfSampled(problems=4, warm_up=0).begin(steps=1, rng=0)
     >>> sorted(learner.advance())
-    ['beginnings', 'loss', 'reward', 'right', 'tokens']
+    ['beginnings', 'flops', 'loss', 'reward', 'right', 'tokens']
     """
 
     name: ClassVar[str] = "self-sampled"
@@ -206,6 +206,10 @@ class SelfSampled(Loop[Programs]):
     ) -> SelfSampledLearner:
         """Make the learner."""
         return SelfSampledLearner(self, task, model, steps, rng)
+
+    def rival(self, task: Programs) -> SelfSampled:
+        """Give the references alone, without any sampling."""
+        return replace(self, loss="mle")
 
 
 class SelfSampledLearner(PolicyLearner):
@@ -305,8 +309,8 @@ class SelfSampledLearner(PolicyLearner):
             mean=loop.mle_aug_norm,
         ).mean()
 
-    def evaluate(self) -> Figures:
-        """Give accuracy, length, and the share of problems that one of some samples solves."""
+    def outcomes(self) -> Outcomes:
+        """Say whether a problem is solved by the likeliest program, its length, and pass@k."""
         samples = self.loop.test_samples
         counts = count_right(
             self.policy,
@@ -318,7 +322,7 @@ class SelfSampledLearner(PolicyLearner):
             random=torch.Generator().manual_seed(0),
         )
         coverage = pass_at_k(counts[:, 0], counts[:, 1], samples)
-        return {**super().evaluate(), "coverage": float(coverage.mean())}
+        return {**super().outcomes(), "coverage": coverage}
 
 
 def count_right(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
 from samplewise.measure.heterogeneity import best_in_ball, best_of_n_value, pessimistic_tilt
-from samplewise.train.base import Figures, Learner, Loop, Rollout, Task, Weights
+from samplewise.train.base import Figures, Learner, Loop, Outcomes, Rollout, Task, Weights
 from samplewise.train.planted_subsequence import PlantedSubsequence
 
 if TYPE_CHECKING:
@@ -132,6 +132,11 @@ class VerifierFree(_Planted):
         kind = LikelihoodLearner if self.learner == "class" else CloneLearner
         return kind(self, task, model, steps, rng)
 
+    def rival(self, task: PlantedSubsequence) -> VerifierBased:
+        """Give labels in place of the expert's answers."""
+        same = VerifierBased(self.traces, self.kappa, self.learning_rate)
+        return same if self.learner == "class" else replace(same, learner="network")
+
 
 @dataclass(frozen=True)
 class VerifierBased(_Planted):
@@ -195,6 +200,11 @@ class VerifierBased(_Planted):
         kind = VerifierLearner if self.learner == "network" else VersionSpaceLearner
         return kind(self, task, model, steps, rng)
 
+    def rival(self, task: PlantedSubsequence) -> VerifierFree:
+        """Give an expert's answers in place of labels."""
+        same = VerifierFree(self.traces, self.kappa, self.learning_rate)
+        return replace(same, learner="network") if self.learner == "network" else same
+
 
 class PlantedLearner(Learner):
     """What the learners share: draws of the base, and figures on the prompts of the test.
@@ -238,24 +248,27 @@ class PlantedLearner(Learner):
             )
         ]
 
-    def figures(self, value: float, accuracy: float, samples: int = 1) -> Figures:
-        """Set what a policy reaches beside what the base, the expert and the best answer do."""
-        true = self.task.pool.returns[:, :, self.task.truth]
-        expert = float(best_in_ball(true, self.loop.kappa).value.mean())
+    def figures(self, value: Floats, accuracy: Floats, samples: int = 1) -> Outcomes:
+        """Set what a policy reaches beside what the base, the expert and the best answer do.
+
+        `value` and `accuracy` are those of each prompt.
+        """
+        true = self.task.pool.returns[:, :, self.task.truth].astype(np.float64)
+        expert = best_in_ball(true, self.loop.kappa).value
         return {
             "value": value,
             "accuracy": accuracy,
-            "base": float(true.mean()),
+            "base": true.mean(axis=1),
             "expert": expert,
-            "best": float(true.max(axis=1).mean()),
+            "best": true.max(axis=1),
             "regret": expert - value,
             "tokens": float(samples * self.task.budget),
         }
 
-    def tilted(self, weights: Floats) -> Figures:
+    def tilted(self, weights: Floats) -> Outcomes:
         """Give the figures of a policy that weighs the base's answers."""
         true = self.task.pool.returns[:, :, self.task.truth]
-        value, accuracy = (float((weights * each).mean()) for each in (true, true > 0))
+        value, accuracy = ((weights * each).mean(axis=1) for each in (true, true > 0))
         return self.figures(value, accuracy)
 
 
@@ -334,7 +347,7 @@ class LikelihoodLearner(FreeLearner):
             "tokens": float(tokens.size),
         }
 
-    def evaluate(self) -> Figures:
+    def outcomes(self) -> Outcomes:
         """Give the figures of the likeliest expert; where some are as likely, of any of them."""
         evidence = self.model.evidence.numpy()
         likeliest = np.flatnonzero(evidence == evidence.max())
@@ -383,7 +396,7 @@ class CloneLearner(FreeLearner):
             figures["loss"] = loss.item()
         return figures
 
-    def evaluate(self) -> Figures:
+    def outcomes(self) -> Outcomes:
         """Give the figures of the policy's own answers, drawn from a seed of the task's."""
         task, pool = self.task, self.task.pool
         tokens = clone_rollouts(
@@ -394,7 +407,8 @@ class CloneLearner(FreeLearner):
             rng=np.random.default_rng([task.seed, 5]),
         )
         true = task.returns(pool.numbers, tokens)[:, task.truth]
-        return self.figures(float(true.mean()), float((true > 0).mean()))
+        each = true.reshape(task.test, -1)
+        return self.figures(each.mean(axis=1), (each > 0).mean(axis=1))
 
 
 class BasedLearner(PlantedLearner):
@@ -434,7 +448,7 @@ class VersionSpaceLearner(BasedLearner):
             "tokens": float(tokens.size),
         }
 
-    def evaluate(self) -> Figures:
+    def outcomes(self) -> Outcomes:
         """Give the figures of the policy whose worst value over the version space is best."""
         mean = self.model.errors.numpy() / max(1, self.done * self.loop.traces)
         kept = version_space(mean, self.loop.gamma)
@@ -475,20 +489,20 @@ class VerifierLearner(BasedLearner):
         symbols = torch.from_numpy(self.task.symbols[numbers])
         return solved_by_step(self.model.map.sigmoid(), symbols, torch.from_numpy(tokens))
 
-    def evaluate(self) -> Figures:
+    def outcomes(self) -> Outcomes:
         """Give the figures of best-of-N, and how far the verifier is off on the test's answers."""
         pool, samples = self.task.pool, self.loop.samples
         with torch.no_grad():
             by_step = self.solved(pool.numbers, pool.tokens)
         scores = by_step.sum(dim=1).double().numpy().reshape(self.task.test, -1)
         true = pool.returns[:, :, self.task.truth]
-        value = float(best_of_n_value(true, scores, samples).mean())
-        accuracy = float(best_of_n_value(true > 0, scores, samples).mean())
+        value = best_of_n_value(true, scores, samples)
+        accuracy = best_of_n_value(true > 0, scores, samples)
         likely = by_step[:, -1].numpy().reshape(true.shape) >= 0.5
         return {
             **self.figures(value, accuracy, samples),
-            "verifier_error": float((likely != (true > 0)).mean()),
-            "perfect": float(best_of_n_value(true, true, samples).mean()),
+            "verifier_error": (likely != (true > 0)).mean(axis=1),
+            "perfect": best_of_n_value(true, true, samples),
         }
 
 
