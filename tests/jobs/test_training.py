@@ -13,6 +13,7 @@ from samplewise.errors import InputError, UsageError
 from samplewise.jobs.rerun import rerun
 from samplewise.jobs.training import TrainJob, read_config, run_train
 from samplewise.ledger import Ledger
+from samplewise.measure.paired import paired_difference
 from tiny_models import save_model
 
 JOB = TrainJob(
@@ -57,8 +58,8 @@ print("killed", killed)
 """
 
 
-def weights(folder):
-    return torch.load(folder / "checkpoint.pt", weights_only=True)["parts"]
+def weights(folder, name=""):
+    return torch.load(folder / f"{name}checkpoint.pt", weights_only=True)["parts"]
 
 
 def same(first, second):
@@ -71,8 +72,9 @@ def same(first, second):
     return first == second
 
 
-def history(folder):
-    rows = [orjson.loads(line) for line in (folder / "history.jsonl").read_bytes().splitlines()]
+def history(folder, name=""):
+    lines = (folder / f"{name}history.jsonl").read_bytes().splitlines()
+    rows = [orjson.loads(line) for line in lines]
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
@@ -95,6 +97,7 @@ def test_killed_at_ten_moments_the_weights_are_the_same_to_the_last_bit(tmp_path
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert same(weights(whole), weights(killed))
     assert history(whole) == history(killed)
+    assert history(whole, "rival-") == history(killed, "rival-")
     assert draws(whole) == draws(killed)
     assert (whole / "model" / "model.safetensors").read_bytes() == (
         killed / "model" / "model.safetensors"
@@ -120,6 +123,53 @@ def test_the_ledger_holds_every_draw_and_the_report_the_curves(tmp_path):
     assert again["rollouts"] == record["rollouts"]
 
 
+def flops(folder, name=""):
+    return sum(row["flops"] for row in history(folder, name))
+
+
+def test_the_rival_costs_as_much_and_the_verdict_is_over_held_out_problems(tmp_path):
+    record = run_train(JOB, tmp_path / "run")
+    last = max(row["flops"] for row in history(tmp_path / "run", "rival-"))
+    assert 0 <= flops(tmp_path / "run", "rival-") - flops(tmp_path / "run") < last
+    rival = record["rival"]
+    assert rival["loop"] == "imitation"
+    assert rival["equal"]
+    held = [
+        json.loads((tmp_path / "run" / f"{name}held-out.json").read_text())["accuracy"]
+        for name in ("", "rival-")
+    ]
+    row = rival["rows"][0]
+    expected = paired_difference(*held)
+    assert [row[key] for key in ("difference", "low", "high")] == list(expected)
+    assert record["verdict"].startswith("raft is ")
+
+
+def test_a_rival_with_other_knobs_draws_beside_the_loop(tmp_path):
+    job = dataclasses.replace(JOB, steps=4, rival="raft:samples=2:problems=4:warm_up=10")
+    record = run_train(job, tmp_path / "run")
+    assert record["rollouts"] == 4 * 4 * 4  # the loop's alone
+    keys = [key for key, *_ in draws(tmp_path / "run") if key.startswith("rival/")]
+    assert len(keys) % 8 == 0
+    assert len(keys) > 32  # its steps are cheaper, and so more of them
+    assert record["rival"]["knobs"] == {"samples": 2}
+
+
+def test_without_a_rival_the_report_says_so(tmp_path):
+    record = run_train(dataclasses.replace(JOB, steps=1, rival="none"), tmp_path / "run")
+    assert record["rival"] is None
+    assert record["verdict"] == "No rival was trained beside raft."
+    assert not list((tmp_path / "run").glob("rival*"))
+
+
+def test_a_loop_in_phases_and_its_rival_keep_their_steps(tmp_path):
+    job = TrainJob(loop="scratch-e", knobs={"widths": "4,4"}, steps=4)
+    record = run_train(job, tmp_path / "run")
+    assert not record["rival"]["equal"]
+    assert record["rival"]["loop"] == "prune-finetune"
+    assert len(history(tmp_path / "run", "rival-")) == 4 + 1
+    assert "at its own cost" in record["verdict"]
+
+
 def test_a_language_model_learns_the_users_problems(tmp_path):
     file = tmp_path / "problems.jsonl"
     rows = [{"question": f"{a}+{a}=", "answer": str(2 * a)} for a in range(6)]
@@ -136,6 +186,9 @@ def test_a_language_model_learns_the_users_problems(tmp_path):
     assert record["rejected"] == 1
     assert record["rollouts"] == 3 * 2 * 2
     assert record["test"]["accuracy"][0] >= 0
+    assert record["rival"]["loop"] == "imitation"
+    adapters = weights(tmp_path / "run")["model"], weights(tmp_path / "run", "rival-")["model"]
+    assert [*adapters[0]] == [*adapters[1]]  # one set of adapters each, not one on the other
     names = {path.name for path in (tmp_path / "run" / "model").iterdir()}
     assert "adapter_model.safetensors" in names
 
@@ -176,6 +229,8 @@ def test_a_wrong_configuration_is_told_by_file_and_key(tmp_path, text, words):
         ({"task": {"label": "problems"}}, "file"),
         ({"checkpoint_every": 0}, "checkpoint_every"),
         ({"steps": 0}, "steps"),
+        ({"rival": "none such"}, "none such"),
+        ({"rival": "infill-mixture"}, "infill-mixture"),
         ({"model": "no such folder"}, "no folder"),
     ],
 )

@@ -12,6 +12,8 @@ from playwright.sync_api import sync_playwright
 from report_cases import HOSTILE
 
 from samplewise.report import (
+    Beside,
+    Draws,
     render,
     summarise_decoding,
     summarise_strategies,
@@ -232,9 +234,23 @@ def test_the_report_on_training_opens_cleanly(browser, tmp_path, scheme):
     ]
     for step in (0, 39):
         history[step]["test accuracy"] = step / 40
-    rollouts = [{"prompt": HOSTILE, "text": HOSTILE, "reward": 1.0, "tokens": 3}] * 30
+    draws = Draws()
+    for _ in range(30):
+        draws.add({"prompt": HOSTILE, "text": HOSTILE, "reward": 1.0, "tokens": 3})
+    rival = Beside(
+        name=HOSTILE,
+        title=HOSTILE,
+        knobs={HOSTILE: HOSTILE},
+        unit="tokens",
+        equal=True,
+        histories=(history, history[:20]),
+        outcomes=({HOSTILE: [1.0, 0.0, 1.0]}, {HOSTILE: [0.0, 0.0, 1.0]}),
+    )
     summary = summarise_training(
-        history, rollouts, asked={"loop": HOSTILE, "model": "small", "knobs": {"a": HOSTILE}}
+        history,
+        draws,
+        asked={"loop": HOSTILE, "model": "small", "knobs": {"a": HOSTILE}},
+        rival=rival,
     )
     (tmp_path / "report.json").write_text(json.dumps(summary))
     (tmp_path / "run.json").write_text(json.dumps({"version": "1"}))
@@ -242,6 +258,8 @@ def test_the_report_on_training_opens_cleanly(browser, tmp_path, scheme):
     for figure in ("curves-0", "curves-1", "curves-3", "tested-0"):
         page.wait_for_selector(f"[data-figure={figure}] svg.main-svg .js-line", state="attached")
     assert page.locator("#tested .figure").count() == 1
+    assert page.locator("#rival tbody tr").count() == 4  # a figure, steps, tokens, seconds
+    assert "not clearly different" in page.locator("#verdict").text_content()
     assert page.locator("#curves .figure").count() == 4  # loss, the hostile one, tokens, speed
     assert page.locator("details.problem").count() == 24
     page.locator("details.problem summary").first.click()

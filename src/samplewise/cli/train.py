@@ -19,7 +19,7 @@ def train(
     out: Out,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML: steps, rng, model, rank, and the tables [knobs] and [task]."),
+        typer.Option(help="TOML: steps, rng, model, rival, and the tables [knobs] and [task]."),
     ] = None,
     knobs: Annotated[
         list[str] | None, typer.Option("--set", help="A knob of the loop: NAME=VALUE.")
@@ -29,6 +29,10 @@ def train(
         str | None, typer.Option(help="small, builtin, or a folder of weights.")
     ] = None,
     rng: Annotated[int | None, typer.Option("--rng", help="The seed.")] = None,
+    rival: Annotated[
+        str | None,
+        typer.Option(help="A loop to train beside at equal cost; usual (the default), or none."),
+    ] = None,
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +44,7 @@ def train(
     from samplewise.jobs.training import TrainJob, read_config, run_train
 
     job = TrainJob(loop=loop) if config is None else read_config(config, loop)
-    given: dict[str, Any] = {"steps": steps, "model": model, "rng": rng}
+    given: dict[str, Any] = {"steps": steps, "model": model, "rng": rng, "rival": rival}
     job = dataclasses.replace(
         job,
         knobs={**job.knobs, **settings(knobs or [])},
@@ -62,5 +66,6 @@ def tell_training(record: dict[str, Any], out: Path) -> None:
     )
     for name, (first, last) in record["test"].items():
         typer.echo(f"held out, {name}: {first:.4g} at first, {last:.4g} at last")
+    typer.echo(record["verdict"])
     typer.echo(f"weights: {out / 'model'}")
     typer.echo(f"report:  {out / 'report.html'}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,23 +13,22 @@ import orjson
 
 from samplewise import registry
 from samplewise.errors import InputError, UsageError
-from samplewise.files import atomic_folder, atomic_write
+from samplewise.jobs.course import TEST, Bench, Course, Pace, run_course
 from samplewise.jobs.reading import write_rejected
 from samplewise.progress import Progress, Silent
-from samplewise.report import render, summarise_training
+from samplewise.report import Beside, Draws, render, summarise_training
 from samplewise.runs import RunFolder
-from samplewise.train.base import Figures, Learner, Loop, Task, Weights
+from samplewise.train.base import Figures, Loop, Task
 from samplewise.train.problem_set import ProblemSet
 
 if TYPE_CHECKING:
+    from samplewise.ledger import Ledger
     from samplewise.models import LanguageModel
     from samplewise.pool import Pool
 
 __all__ = ["TrainJob", "read_config", "run_train"]
 
-CHECKPOINT = "checkpoint.pt"
-TEST = "test "
-"""What the names of figures on held-out problems begin with."""
+RIVALS = "usual or none"
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,9 @@ class TrainJob:
         By default the loop's usual number.
     rng : int
         The seed.
+    rival : str
+        What is trained beside, at equal cost and from the same seed: ``usual`` for the plain way
+        that the loop names, ``NAME:KNOB=VALUE:...``, or ``none``, as it costs as much again.
     checkpoint_every, evaluate_every : int
         Steps between two checkpoints, and two tests on held-out problems.
     """
@@ -66,6 +67,7 @@ class TrainJob:
     rank: int = 16
     steps: int | None = None
     rng: int = 0
+    rival: str = "usual"
     checkpoint_every: int = 20
     evaluate_every: int = 50
 
@@ -114,8 +116,9 @@ def run_train(
     ----------
     job : TrainJob
     out : str or Path
-        The run folder; `history.jsonl` holds the figures of every step, the ledger every draw,
-        `model` the weights.
+        The run folder; `history.jsonl` holds the figures of every step, `held-out.json` what the
+        model is worth on each held-out problem, the ledger every draw, `model` the weights. What is
+        the rival's is in files of these names with ``rival-`` before them.
     resume : bool
         Whether to go on from the last checkpoint of a run that was stopped.
     progress : Progress, optional
@@ -136,47 +139,103 @@ def run_train(
             raise UsageError(f"{name} is {getattr(job, name)}", mend="give 1 or more")
     loop: Any = registry.make(job.loop, job.knobs, room="train")
     task, pool, lm = _task(job, loop, progress)
+    rival = _rival(job, loop, task)
+    bench = Bench(task, lm, job.rank, job.rng)
     asked = dataclasses.asdict(job)
     with RunFolder(out, "train", asked, resume=resume) as folder:
         if folder.finished:
             return folder.record
         if pool is not None:
             write_rejected(folder, pool)
-        learner = _learner(job, loop, task, lm)
-        checkpoint = folder.path / CHECKPOINT
-        if checkpoint.exists():
-            learner.load(checkpoint)
+        pace = Pace(job.steps, job.evaluate_every, job.checkpoint_every)
         with folder.stage("train"):
-            _train(job, learner, folder, progress)
-        lines = b"".join(orjson.dumps(figures) + b"\n" for figures in learner.history)
-        atomic_write(folder.path / "history.jsonl", lines)
-        _export(learner, folder.path / "model")
-        rollouts = [orjson.loads(content) for *_, content in folder.ledger.completions() if content]
-        tokens = sum(row["tokens"] for row in rollouts)
-        folder.ledger.spend("tokens", tokens, job.loop)
-        folder.write_json(
-            "report.json",
-            summarise_training(
-                learner.history, rollouts, asked=asked, title=type(loop).title(), test=TEST
-            ),
+            mine = run_course(loop, bench, pace, folder, progress)
+        beside = None
+        if rival is not None:
+            with folder.stage("rival"):
+                beside = _run_rival(rival, mine, bench, pace, folder, progress)
+        draws = _draws(folder.ledger)
+        folder.ledger.spend("tokens", draws.tokens, job.loop)
+        summary = summarise_training(
+            mine.history,
+            draws,
+            asked=asked,
+            title=loop.title(),
+            test=TEST,
+            knobs=loop.settings(),
+            rival=beside,
         )
+        folder.write_json("report.json", summary)
         folder.note(
             seed=job.rng,
             loop=job.loop,
             knobs=loop.settings(),
-            steps=learner.done,
-            rollouts=len(rollouts),
+            steps=len(mine.history),
+            rollouts=draws.count,
             rejected=0 if pool is None else len(pool.rejected),
-            test=_tested(learner.history),
+            test=_tested(mine.history),
+            rival=summary["rival"],
+            verdict=summary["verdict"],
         )
         render(folder.path)
         folder.finish()
         return folder.record
 
 
+def _rival(job: TrainJob, loop: Loop[Any], task: Task) -> Loop[Any] | None:
+    """Make the loop that is trained beside, if any."""
+    if job.rival == "none":
+        return None
+    kind: Any = Loop  # a base, from which nothing is made
+    rival: Loop[Any] | None = (
+        loop.rival(task) if job.rival == "usual" else registry.named(kind, job.rival)
+    )
+    if rival is not None and not isinstance(task, rival.tasks):
+        raise UsageError(
+            f"the rival {rival.name} cannot learn the task {task.label}",
+            mend=f"name another of samplewise methods --room train, or {RIVALS}",
+        )
+    return rival
+
+
+def _run_rival(
+    rival: Loop[Any],
+    mine: Course,
+    bench: Bench,
+    pace: Pace,
+    folder: RunFolder,
+    progress: Progress,
+) -> Beside:
+    """Train the rival at the cost of the loop."""
+    plan = folder.path / "rival-plan.json"
+    if not plan.exists():
+        folder.write_json(plan.name, bench.equal_cost(rival, mine, pace)._asdict())
+    pace = Pace(**orjson.loads(plan.read_bytes()))
+    theirs = run_course(rival, bench, pace, folder, progress, name="rival-")
+    return Beside(
+        name=rival.name,
+        title=rival.title(),
+        knobs=rival.settings(),
+        unit=pace.unit,
+        equal=pace.limit is not None,
+        histories=(mine.history, theirs.history),
+        outcomes=(mine.outcomes, theirs.outcomes),
+        better=mine.loop.better,
+    )
+
+
+def _draws(ledger: Ledger) -> Draws:
+    """Read the loop's draws, and keep those that are shown."""
+    draws = Draws()
+    for key, _, content in ledger.completions():
+        if content and not key.startswith("rival/"):
+            draws.add(orjson.loads(content))
+    return draws
+
+
 def _task(
     job: TrainJob, loop: Loop[Any], progress: Progress
-) -> tuple[Task | None, Pool | None, LanguageModel | None]:
+) -> tuple[Task, Pool | None, LanguageModel | None]:
     """Make the task, with the pool it was read from and the language model that learns it."""
     from samplewise.models import load
 
@@ -215,67 +274,8 @@ def _problem_set(
     return ProblemSet(problems, make_verifier(verifier), test, ask), pool
 
 
-def _learner(
-    job: TrainJob, loop: Loop[Any], task: Task | None, lm: LanguageModel | None
-) -> Learner:
-    from samplewise.train.policy import Policy
-
-    model = None if lm is None else Policy.of(lm, rank=job.rank, rng=job.rng)
-    return loop.begin(task, model=model, steps=job.steps, rng=job.rng)
-
-
-def _train(job: TrainJob, learner: Learner, folder: RunFolder, progress: Progress) -> None:
-    """Take the steps that are left; all is on disk at every checkpoint."""
-    drawn: list[tuple[str, str, str]] = []
-    with progress.stage("train", learner.steps, "steps") as advance:
-        advance(learner.done)
-        while learner.done < learner.steps:
-            started = time.perf_counter()
-            figures = learner.advance()
-            figures["seconds"] = time.perf_counter() - started
-            last = learner.done == learner.steps
-            if last or learner.done == 1 or learner.done % job.evaluate_every == 0:
-                figures |= {f"{TEST}{name}": value for name, value in learner.evaluate().items()}
-            drawn += [
-                (f"{learner.done}/{place}", row.prompt, orjson.dumps(row._asdict()).decode())
-                for place, row in enumerate(learner.rollouts)
-            ]
-            if last or learner.done % job.checkpoint_every == 0:
-                folder.ledger.write_completions([], drawn)
-                drawn = []
-                learner.save(folder.path / CHECKPOINT)
-            progress.say(_live(figures))
-            advance(1)
-
-
-def _live(figures: Figures) -> str:
-    said = [f"{name} {figures[name]:.3g}" for name in ("loss", "reward") if name in figures]
-    if figures.get("tokens"):
-        said.append(f"{figures['tokens'] / max(figures['seconds'], 1e-9):,.0f} tokens/s")
-    return ", ".join(said)
-
-
 def _tested(history: list[Figures]) -> dict[str, list[float]]:
     """Give the first and last of each figure on held-out problems."""
     names = dict.fromkeys(name for row in history for name in row if name.startswith(TEST))
     found = {name: [row[name] for row in history if name in row] for name in names}
     return {name.removeprefix(TEST): [values[0], values[-1]] for name, values in found.items()}
-
-
-def _export(learner: Learner, path: Path) -> None:
-    """Write the trained weights, in the form of transformers where the model is one of its."""
-    part = learner.parts.get("model")
-    if not isinstance(part, Weights) or path.exists():
-        return
-    with atomic_folder(path) as temporary:
-        write: Any = getattr(part.model, "save_pretrained", None)
-        if write is not None:
-            from samplewise.models.builtin import quiet
-
-            with quiet():
-                write(temporary)
-        else:
-            from safetensors.torch import save_file
-
-            tensors = {name: value.detach() for name, value in part.tensors().items()}
-            save_file(tensors, temporary / "weights.safetensors")

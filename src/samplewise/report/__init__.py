@@ -6,9 +6,11 @@ from samplewise.report.methods import Run, summarise_methods
 from samplewise.report.render import render, render_page
 from samplewise.report.selection import summarise
 from samplewise.report.strategies import summarise_strategies
-from samplewise.report.training import summarise_training
+from samplewise.report.training import Beside, Draws, summarise_training
 
 __all__ = [
+    "Beside",
+    "Draws",
     "Run",
     "render",
     "render_page",

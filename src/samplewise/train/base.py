@@ -38,6 +38,7 @@ __all__ = [
     "TaskT",
     "Weights",
     "descend",
+    "means_of",
     "train",
 ]
 
@@ -164,7 +165,7 @@ class Learner(ABC):
 
     def evaluate(self) -> Figures:
         """Give the outcomes' means."""
-        return {name: float(np.mean(values)) for name, values in self.outcomes().items()}
+        return means_of(self.outcomes())
 
     def advance(self) -> Figures:
         """Take one step, and remember it."""
@@ -257,6 +258,11 @@ class Loop(registry.Method, ABC, Generic[TaskT]):
     @abstractmethod
     def rival(self, task: TaskT) -> Loop[Any] | None:
         """Give the plain way that it has to beat at equal cost; None where the task allows none."""
+
+
+def means_of(outcomes: Outcomes) -> Figures:
+    """Average over items."""
+    return {name: float(np.mean(values)) for name, values in outcomes.items()}
 
 
 def train(

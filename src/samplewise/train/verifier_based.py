@@ -333,7 +333,7 @@ class LikelihoodLearner(FreeLearner):
 
     def step(self) -> Figures:
         """See more answers."""
-        numbers, tokens, returns, reward = self.good()
+        numbers, _, returns, reward = self.good()
         if len(numbers):
             maps = np.arange(len(self.task.maps))
             with np.errstate(divide="ignore"):  # an expert that never gives such an answer
@@ -344,7 +344,7 @@ class LikelihoodLearner(FreeLearner):
             "loss": -float(self.model.evidence.max()) / seen,
             "reward": reward,
             "kept": float(len(numbers)),
-            "tokens": float(tokens.size),
+            "tokens": float(self.loop.traces * self.task.budget),
         }
 
     def outcomes(self) -> Outcomes:
@@ -384,7 +384,7 @@ class CloneLearner(FreeLearner):
             "loss": 0.0,
             "reward": reward,
             "kept": float(len(numbers)),
-            "tokens": float(tokens.size),
+            "tokens": float(self.loop.traces * self.task.budget),
         }
         if len(numbers):
             symbols = torch.from_numpy(self.task.symbols[numbers])
