@@ -102,7 +102,7 @@ def test_as_a_reward_function_of_trl():
     def right(prompts, completions, answer, **kwargs):
         return [float(text.endswith(one)) for text, one in zip(completions, answer, strict=True)]
 
-    function = LengthControl(form="linear").reward_function(right, longest=4, end=9)
+    function = LengthControl(form="linear").reward_function(right, longest=4, ends=[8, 9])
     columns = {
         "completion_ids": [[1, 9], [1, 2, 3, 9], [1, 2, 3, 4], [1, 9]],
         "level": ["short", "medium", "long", "long"],
@@ -234,7 +234,8 @@ def test_with_adapters_the_reference_holds_them_alone():
     assert learner.advance()["kl"] == pytest.approx(0, abs=1e-6)
     assert learner.advance()["kl"] > 0
     frozen = {name for name, weight in adapted.named_parameters() if not weight.requires_grad}
-    assert frozen and not frozen & learner.reference.weights.keys()
+    assert frozen
+    assert not frozen & learner.reference.weights.keys()
     assert plain is adapted.get_base_model()
 
 
