@@ -102,7 +102,7 @@ def test_as_a_reward_function_of_trl():
     def right(prompts, completions, answer, **kwargs):
         return [float(text.endswith(one)) for text, one in zip(completions, answer, strict=True)]
 
-    function = LengthControl(form="linear").reward_function(right, longest=4, end=9)
+    function = LengthControl(form="linear").reward_function(right, longest=4, ends=[8, 9])
     columns = {
         "completion_ids": [[1, 9], [1, 2, 3, 9], [1, 2, 3, 4], [1, 9]],
         "level": ["short", "medium", "long", "long"],

@@ -489,6 +489,9 @@ class TrainerLoss:
     The sum over examples is divided by the target tokens of the whole batch, accumulated ones
     counted, as the Trainer's own loss is: with `attempts` 1 it is that loss.
 
+    TRL 1.16's `SFTTrainer` takes it as well, at one more pass forward a step, and warns that TRL 2
+    will not.
+
     Parameters
     ----------
     attempts : float

@@ -19,7 +19,7 @@ Source: arXiv 2505.07961; GRPO: arXiv 2402.03300.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -163,11 +163,12 @@ class LengthControl(Loop[Problems]):
         )
 
     def reward_function(
-        self, right: Callable[..., Sequence[float]], longest: int, end: int | None = None
+        self, right: Callable[..., Sequence[float]], longest: int, ends: Collection[int] = ()
     ) -> Callable[..., list[float]]:
         """Make a reward function for TRL's `GRPOTrainer`.
 
         The rows of its data need a column ``level``, and prompts that say it: see `level_prompt`.
+        Its figures are logged under ``rewards/length_control``.
 
         Parameters
         ----------
@@ -175,9 +176,10 @@ class LengthControl(Loop[Problems]):
             A reward function of TRL's signature that gives 1 for a right answer, and 0 for others.
         longest : int
             The trainer's `max_completion_length`.
-        end : int, optional
-            The token that ends an answer. One of the longest length that has it is not cut;
-            without `end` every answer of that length counts as cut.
+        ends : collection of int
+            The tokens that end an answer, as the model's generation settings and the tokenizer have
+            them. An answer of the longest length that has one last is not cut; without `ends` every
+            answer of that length counts as cut.
 
         Returns
         -------
@@ -189,7 +191,7 @@ class LengthControl(Loop[Problems]):
             tokens = _column(kwargs, "completion_ids")
             levels = [_level(level) for level in _column(kwargs, "level")]
             lengths = np.array([len(ids) for ids in tokens])
-            whole = [len(ids) < longest or (len(ids) and ids[-1] == end) for ids in tokens]
+            whole = [len(ids) < longest or (len(ids) and ids[-1] in ends) for ids in tokens]
             correct = np.asarray(right(prompts, completions, **kwargs), np.float64) > 0
             worth = self.worth(correct & np.array(whole), lengths, levels, longest)
             return [float(value) for value in worth]

@@ -246,7 +246,8 @@ class Collator:
     r"""Make batches for the Trainer of transformers, in which only the targets are learned.
 
     Use it as ``Trainer(..., data_collator=Collator(policy))`` on rows with ``prompt`` and
-    ``program``, with ``remove_unused_columns=False``.
+    ``program``, with ``remove_unused_columns=False``. TRL's `SFTTrainer` takes it with that and
+    ``dataset_kwargs={"skip_prepare_dataset": True}``.
 
     Parameters
     ----------
