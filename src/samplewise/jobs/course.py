@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TEST", "Bench", "Course", "Pace", "cost_unit", "costs_of", "run_course"]
 
+CHECKPOINT = "checkpoint.pt"
 TEST = "test "
 """What the names of figures on held-out problems begin with."""
 UNITS = ("flops", "tokens")
@@ -97,23 +98,27 @@ class Bench:
         """Get ready to train."""
         return loop.begin(self.task, model=self._adapted(), steps=steps, rng=self.rng)
 
-    def equal_cost(self, loop: Loop[Any], other: Course, pace: Pace) -> Pace:
-        """Lay out a training that costs as much as another, by what its first steps cost.
+    def equal_cost(self, loops: Sequence[Loop[Any]], other: Course, pace: Pace) -> list[Pace]:
+        """Lay out trainings that cost as much as another, by what their first steps cost.
 
-        One in phases, or beside one in phases, keeps its pace.
+        All have one unit. A loop in phases, and each one beside such a loop, keeps its pace.
         """
+        tried = [self._try(loop) for loop in loops]
+        unit = cost_unit(other.history, *tried)
+        if other.loop.in_phases or any(loop.in_phases for loop in loops):
+            return [pace._replace(unit=unit) for _ in loops]
+        limit = sum(costs_of(other.history, unit))
+        return [
+            pace._replace(steps=_steps_at(limit, costs_of(history, unit)), limit=limit, unit=unit)
+            for history in tried
+        ]
+
+    def _try(self, loop: Loop[Any]) -> list[Figures]:
+        """Take the first steps, those of a warm-up before them."""
         tried = self.begin(loop, _TRIED)
         while tried.done < tried.steps:
             tried.advance()
-        unit = cost_unit(other.history, tried.history)
-        if loop.in_phases or other.loop.in_phases:
-            return pace._replace(unit=unit)
-        limit = sum(costs_of(other.history, unit))
-        costs = costs_of(tried.history, unit)
-        warm_up, each = sum(costs[:-_TRIED]), sum(costs[-_TRIED:]) / _TRIED
-        return pace._replace(
-            steps=max(1, math.ceil((limit - warm_up) / each)), limit=limit, unit=unit
-        )
+        return tried.history
 
     def _adapted(self) -> Policy | None:
         if self.lm is None:
@@ -145,10 +150,12 @@ def run_course(
     folder : RunFolder
     progress : Progress
     name : str
-        What the names of its files and of its draws begin with. Without one, the trained weights
-        are exported.
+        Of the folder of its files within the run's, and what the keys of its draws begin with.
+        Without one, the trained weights are exported.
     """
-    told, tested = (folder.path / f"{name}{what}" for what in ("history.jsonl", "held-out.json"))
+    home = folder.path / name
+    home.mkdir(parents=True, exist_ok=True)
+    told, tested = home / "history.jsonl", home / "held-out.json"
     if tested.exists():
         history = [orjson.loads(line) for line in told.read_bytes().splitlines()]
         known = {
@@ -156,7 +163,7 @@ def run_course(
             for key, one in orjson.loads(tested.read_bytes()).items()
         }
         return Course(loop, history, known)
-    checkpoint = folder.path / f"{name}checkpoint.pt"
+    checkpoint = home / CHECKPOINT
     learner = bench.begin(loop, pace.steps)
     if checkpoint.exists():
         learner.load(checkpoint)
@@ -166,7 +173,7 @@ def run_course(
     if not name:
         export(learner, folder.path / "model")
     outcomes = found or learner.outcomes()
-    folder.write_json(tested.name, outcomes)
+    folder.write_json(str(tested.relative_to(folder.path)), outcomes)
     return Course(loop, learner.history, outcomes)
 
 
@@ -180,7 +187,7 @@ def _train(
     drawn: list[tuple[str, str, str]] = []
     outcomes: Outcomes | None = None
     spent = sum(costs_of(learner.history, pace.unit))
-    with progress.stage(f"train {name.rstrip('-')}".strip(), learner.steps, "steps") as advance:
+    with progress.stage(f"train {name}".strip(), learner.steps, "steps") as advance:
         advance(learner.done)
         while not _ended(learner, pace, spent):
             started = time.perf_counter()
@@ -191,7 +198,7 @@ def _train(
             if last or learner.done == 1 or learner.done % pace.evaluate_every == 0:
                 outcomes = learner.outcomes()
                 figures |= {f"{TEST}{key}": value for key, value in means_of(outcomes).items()}
-            step = f"{name.replace('-', '/')}{learner.done}"
+            step = f"{name}/{learner.done}".lstrip("/")
             drawn += [
                 (f"{step}/{place}", row.prompt, orjson.dumps(row._asdict()).decode())
                 for place, row in enumerate(learner.rollouts)
@@ -199,7 +206,7 @@ def _train(
             if last or learner.done % pace.checkpoint_every == 0:
                 folder.ledger.write_completions([], drawn)
                 drawn = []
-                learner.save(folder.path / f"{name}checkpoint.pt")
+                learner.save(folder.path / name / CHECKPOINT)
             progress.say(_live(figures))
             advance(1)
     return outcomes
@@ -217,6 +224,12 @@ def _live(figures: Figures) -> str:
     if figures.get("tokens"):
         said.append(f"{figures['tokens'] / max(figures['seconds'], 1e-9):,.0f} tokens/s")
     return ", ".join(said)
+
+
+def _steps_at(limit: float, costs: Sequence[float]) -> int:
+    """Say how many steps a cost pays for, after the warm-up that comes before those tried."""
+    warm_up, each = sum(costs[:-_TRIED]), sum(costs[-_TRIED:]) / _TRIED
+    return max(1, math.ceil((limit - warm_up) / each))
 
 
 def cost_unit(*histories: Sequence[Mapping[str, float]]) -> str:

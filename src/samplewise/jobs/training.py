@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainJob", "read_config", "run_train"]
 
-RIVALS = "usual or none"
+RIVAL = "rival"
+"""The folder of the rival's files."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ def run_train(
     job : TrainJob
     out : str or Path
         The run folder; `history.jsonl` holds the figures of every step, `held-out.json` what the
-        model is worth on each held-out problem, the ledger every draw, `model` the weights. What is
-        the rival's is in files of these names with ``rival-`` before them.
+        model is worth on each held-out problem, the ledger every draw, `model` the weights, and
+        `rival` the same of the rival.
     resume : bool
         Whether to go on from the last checkpoint of a run that was stopped.
     progress : Progress, optional
@@ -193,7 +194,7 @@ def _rival(job: TrainJob, loop: Loop[Any], task: Task) -> Loop[Any] | None:
     if rival is not None and not isinstance(task, rival.tasks):
         raise UsageError(
             f"the rival {rival.name} cannot learn the task {task.label}",
-            mend=f"name another of samplewise methods --room train, or {RIVALS}",
+            mend="name another of samplewise methods --room train, or usual, or none",
         )
     return rival
 
@@ -207,11 +208,11 @@ def _run_rival(
     progress: Progress,
 ) -> Beside:
     """Train the rival at the cost of the loop."""
-    plan = folder.path / "rival-plan.json"
+    plan = folder.path / "equal-cost.json"
     if not plan.exists():
-        folder.write_json(plan.name, bench.equal_cost(rival, mine, pace)._asdict())
+        folder.write_json(plan.name, bench.equal_cost([rival], mine, pace)[0]._asdict())
     pace = Pace(**orjson.loads(plan.read_bytes()))
-    theirs = run_course(rival, bench, pace, folder, progress, name="rival-")
+    theirs = run_course(rival, bench, pace, folder, progress, name=RIVAL)
     return Beside(
         name=rival.name,
         title=rival.title(),
@@ -228,7 +229,7 @@ def _draws(ledger: Ledger) -> Draws:
     """Read the loop's draws, and keep those that are shown."""
     draws = Draws()
     for key, _, content in ledger.completions():
-        if content and not key.startswith("rival/"):
+        if content and not key.startswith(f"{RIVAL}/"):
             draws.add(orjson.loads(content))
     return draws
 
