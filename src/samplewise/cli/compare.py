@@ -200,6 +200,62 @@ def answer(
     show_answers(record, out)
 
 
+@app.command()
+def train(
+    out: Out,
+    loops: Annotated[
+        str, typer.Option(help="Comma-separated: NAME or NAME:KNOB=VALUE. A plain way is added.")
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML: steps, rng, model, rank, and the table [task].")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Of the first loop.")] = None,
+    seeds: Annotated[int, typer.Option(help="The most seeds a loop gets.")] = 5,
+    elimination: Annotated[
+        bool, typer.Option(help="Whether loops that are clearly behind stop getting seeds.")
+    ] = True,
+    indifference: Annotated[
+        float, typer.Option(help="Difference in the main figure that does not matter.")
+    ] = 0.0,
+    alpha: Annotated[
+        float, typer.Option(help="Probability, at most, of losing the best loop.")
+    ] = 0.05,
+    pooled: Annotated[
+        bool, typer.Option(help="Whether the values of all loops are taken to scatter alike.")
+    ] = True,
+    rng: Annotated[int | None, typer.Option("--rng", help="The seed of all seeds.")] = None,
+    resume: Resume = False,
+    as_json: Json = False,
+) -> None:
+    """Compare loops that learn, at the cost of the first, beside its plain way, over seeds.
+
+    Example: samplewise compare train --loops raft,grpo --steps 30 --seeds 3 --out duel
+    """
+    from samplewise.cli.bars import bars
+    from samplewise.jobs.training import TaskJob, read_fields
+    from samplewise.jobs.training_comparison import LoopsJob, run_compare_training
+
+    told = {} if config is None else read_fields(config, TaskJob())
+    given = {"steps": steps, "rng": rng}
+    job = LoopsJob(
+        loops=[name.strip() for name in loops.split(",") if name.strip()],
+        seeds=seeds,
+        alpha=alpha,
+        indifference=indifference,
+        eliminate=elimination,
+        pooled=pooled,
+        **told | {name: value for name, value in given.items() if value is not None},
+    )
+    with bars() as progress:
+        record = run_compare_training(job, out, resume=resume, progress=progress)
+    if as_json:
+        report = json.loads((out / "report.json").read_bytes())
+        shown = {key: report[key] for key in ("verdict", "methods", "spent")}
+        typer.echo(json.dumps(record | shown | {"out": str(out)}, indent=2))
+        return
+    show(record, out)
+
+
 def show_answers(record: dict[str, Any], out: Path) -> None:
     """Print the table and the verdict of a comparison of strategies, and where the report is."""
     table = json.loads((out / "report.json").read_bytes())["strategies"]
@@ -233,7 +289,9 @@ def show(record: dict[str, Any], out: Path) -> None:
     """Print the table and the verdict of a comparison of methods, and where its files are."""
     report = json.loads((out / "report.json").read_bytes())
     asked, spent = report["asked"], report["spent"]
-    lines = [("", asked["main"], "from random", "interval", "seeds", "to choose", "")]
+    short = asked.get("baseline") or "random"
+    work = str(asked.get("work") or "to choose").lower()
+    lines = [("", asked["main"], f"from {short}", "interval", "seeds", work, "")]
     for row in report["methods"]:
         away = ("", "")
         if row["difference"] is not None:
@@ -250,5 +308,6 @@ def show(record: dict[str, Any], out: Path) -> None:
             f"{spent['saved']:.0%} saved"
         )
     typer.echo(f"({record['spent']['seconds']:.1f} s)")
-    typer.echo(f"values: {out / 'compare.parquet'}")
+    if (out / "compare.parquet").exists():
+        typer.echo(f"values: {out / 'compare.parquet'}")
     typer.echo(f"report: {out / 'report.html'}")

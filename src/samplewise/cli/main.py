@@ -173,6 +173,7 @@ def rerun(
         "select": _tell,
         "answer": tell_answers,
         "compare select": compare.show,
+        "compare train": compare.show,
         "compare answer": compare.show_answers,
         "decode": tell_decoding,
         "train": tell_training,

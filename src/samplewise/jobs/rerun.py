@@ -13,6 +13,7 @@ from samplewise.jobs.comparison import CompareJob, run_compare
 from samplewise.jobs.decoding import DecodeJob, run_decode
 from samplewise.jobs.selection import SelectJob, run_select
 from samplewise.jobs.training import TrainJob, run_train
+from samplewise.jobs.training_comparison import LoopsJob, run_compare_training
 from samplewise.progress import Progress
 from samplewise.runs import read_run
 
@@ -25,6 +26,7 @@ _RUNS: Mapping[str, tuple[Callable[..., Any], Callable[..., dict[str, Any]]]] = 
     "compare answer": (AnswersJob, run_compare_answers),
     "decode": (DecodeJob, run_decode),
     "train": (TrainJob, run_train),
+    "compare train": (LoopsJob, run_compare_training),
 }
 
 

@@ -26,22 +26,18 @@ if TYPE_CHECKING:
     from samplewise.models import LanguageModel
     from samplewise.pool import Pool
 
-__all__ = ["TrainJob", "read_config", "run_train"]
+__all__ = ["TaskJob", "TrainJob", "make_task", "read_config", "read_fields", "run_train"]
 
 RIVAL = "rival"
 """The folder of the rival's files."""
 
 
 @dataclass(frozen=True)
-class TrainJob:
-    """All that decides what training gives.
+class TaskJob:
+    """What is trained, on what, and how far.
 
     Parameters
     ----------
-    loop : str
-        Name of the loop.
-    knobs : mapping
-        Its knobs.
     task : mapping
         ``label`` names the kind of task, by default the loop's first; the rest are its fields. Of
         ``problems``, these are ``file``, ``verifier`` and ``test``.
@@ -54,20 +50,36 @@ class TrainJob:
         By default the loop's usual number.
     rng : int
         The seed.
-    rival : str
-        What is trained beside, at equal cost and from the same seed: ``usual`` for the plain way
-        that the loop names, ``NAME:KNOB=VALUE:...``, or ``none``, as it costs as much again.
-    checkpoint_every, evaluate_every : int
-        Steps between two checkpoints, and two tests on held-out problems.
     """
 
-    loop: str = "raft"
-    knobs: Mapping[str, Any] = field(default_factory=dict)
     task: Mapping[str, Any] = field(default_factory=dict)
     model: str = "small"
     rank: int = 16
     steps: int | None = None
     rng: int = 0
+
+
+@dataclass(frozen=True)
+class TrainJob(TaskJob):
+    """All that decides what training gives.
+
+    Parameters
+    ----------
+    loop : str
+        Name of the loop.
+    knobs : mapping
+        Its knobs.
+    rival : str
+        What is trained beside, at equal cost and from the same seed: ``usual`` for the plain way
+        that the loop names, ``NAME:KNOB=VALUE:...``, or ``none``, as it costs as much again.
+    checkpoint_every, evaluate_every : int
+        Steps between two checkpoints, and two tests on held-out problems.
+
+    The others are those of `TaskJob`.
+    """
+
+    loop: str = "raft"
+    knobs: Mapping[str, Any] = field(default_factory=dict)
     rival: str = "usual"
     checkpoint_every: int = 20
     evaluate_every: int = 50
@@ -87,22 +99,32 @@ def read_config(path: str | Path, loop: str | None = None) -> TrainJob:
     InputError
         If it cannot be read, or a key is unknown or of the wrong type.
     """
+    return TrainJob(**read_fields(path, TrainJob()) | ({"loop": loop} if loop else {}))
+
+
+def read_fields(path: str | Path, usual: TaskJob) -> dict[str, Any]:
+    """Read the fields of a job from TOML; they have the types of the usual ones.
+
+    Raises
+    ------
+    InputError
+        As `read_config` does.
+    """
     try:
         content = tomllib.loads(Path(path).read_text("utf-8"))
     except FileNotFoundError:
         raise InputError("no such file", file=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"is not TOML: {error}", file=str(path)) from error
-    usual = TrainJob()
     for key, value in content.items():
-        if key not in TrainJob.__dataclass_fields__:
-            known = ", ".join(TrainJob.__dataclass_fields__)
+        if key not in usual.__dataclass_fields__:
+            known = ", ".join(usual.__dataclass_fields__)
             raise InputError("no such key", file=str(path), field=key, mend=f"one of {known}")
         kind = int if key == "steps" else type(getattr(usual, key))
         if not isinstance(value, kind) or isinstance(value, bool):
             mend = f"give {_WORDS[kind]}"
             raise InputError(f"is {value!r}", file=str(path), field=key, mend=mend)
-    return TrainJob(**content | ({"loop": loop} if loop else {}))
+    return content
 
 
 _WORDS = {int: "a whole number", str: "text", dict: "a table"}
@@ -139,7 +161,7 @@ def run_train(
         if getattr(job, name) < 1:
             raise UsageError(f"{name} is {getattr(job, name)}", mend="give 1 or more")
     loop: Any = registry.make(job.loop, job.knobs, room="train")
-    task, pool, lm = _task(job, loop, progress)
+    task, pool, lm = make_task(job, loop, progress)
     rival = _rival(job, loop, task)
     bench = Bench(task, lm, job.rank, job.rng)
     asked = dataclasses.asdict(job)
@@ -234,8 +256,8 @@ def _draws(ledger: Ledger) -> Draws:
     return draws
 
 
-def _task(
-    job: TrainJob, loop: Loop[Any], progress: Progress
+def make_task(
+    job: TaskJob, loop: Loop[Any], progress: Progress
 ) -> tuple[Task, Pool | None, LanguageModel | None]:
     """Make the task, with the pool it was read from and the language model that learns it."""
     from samplewise.models import load

@@ -102,7 +102,7 @@ def summarise_methods(
         "format": FORMAT,
         "kind": "methods",
         "asked": {**asked, "main": main, "title": title, "better": better, "alpha": race.alpha},
-        "verdict": _say(race, rows),
+        "verdict": _say(race, rows, str(asked.get("baseline") or "a random choice")),
         "methods": rows,
         "figures": {key: {"title": one[0], "better": one[1]} for key, one in figures.items()},
         "points": _points(race, runs, main),
@@ -177,8 +177,8 @@ def _spent(race: Race, runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _say(race: Race, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Say in plain words which method is best, and whether it beats a random choice."""
+def _say(race: Race, rows: Sequence[Mapping[str, Any]], rival: str) -> dict[str, Any]:
+    """Say in plain words which method is best, and whether it beats the baseline."""
     first = rows[0]
     rivals = [row["method"] for row in rows if row["may_be_best"]][1:]
     chance = next(row["method"] for row in rows if row["verdict"] == "baseline")
@@ -187,15 +187,15 @@ def _say(race: Race, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ends = sorted(abs(first[key]) for key in ("difference_low", "difference_high"))
         by = f"{abs(first['difference']):.4g} ({ends[0]:.4g} to {ends[1]:.4g})"
     if first["verdict"] == "baseline":
-        text, kind = "No method has a better mean than a random choice.", "worse"
+        text, kind = f"No method has a better mean than {rival}.", "worse"
     elif first["verdict"] != "better":
-        text = f"No method beats a random choice for certain; {first['method']} has the best mean."
+        text = f"No method beats {rival} for certain; {first['method']} has the best mean."
         kind = "same"
     elif not rivals:
-        text = f"{first['method']} is the best of {len(rows)} methods: it beats a random choice "
+        text = f"{first['method']} is the best of {len(rows)} methods: it beats {rival} "
         text, kind = text + f"by {by}.", "better"
     else:
-        text = f"{first['method']} has the best mean, and beats a random choice by {by}."
+        text = f"{first['method']} has the best mean, and beats {rival} by {by}."
         kind = "better"
     if rivals and first["verdict"] != "baseline":
         text += f" It cannot be told from {_list(rivals)}."

@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from samplewise.measure.paired import Difference, paired_difference
 from samplewise.report.answers import cut
 
-__all__ = ["Beside", "Draws", "draw_curves", "summarise_training"]
+__all__ = ["COST_UNITS", "Beside", "Draws", "draw_curves", "summarise_training"]
 
+COST_UNITS = {"flops": ("billions of operations", 1e9)}
+"""Units of cost that are shown under another name, and how many of them are one of it."""
 History: TypeAlias = Sequence[Mapping[str, float]]
 
 _POINTS, _ROLLOUTS, _TEXT = 400, 12, 2_000  # of a curve, of each end, characters of a text
-_UNITS = {"flops": ("billions of operations", 1e9)}  # as they are shown
 _FIRST = ("loss", "reward")  # curves that are shown before the others
 
 
@@ -83,7 +84,7 @@ class Beside:
     def costs(self) -> dict[str, list[float]]:
         """Give what each cost, in steps, in the unit and in seconds."""
         units = dict.fromkeys(("steps", self.unit, "seconds"))
-        shown = {unit: _UNITS.get(unit, (unit, 1.0)) for unit in units}
+        shown = {unit: COST_UNITS.get(unit, (unit, 1.0)) for unit in units}
         return {
             name: [sum(_costs(history, unit)) / size for history in self.histories]
             for unit, (name, size) in shown.items()
