@@ -46,6 +46,45 @@ def test_brute_graph_is_what_a_half_of_another_skill_adds():
     assert len(runs.asked) == 1 + 3 + 3
 
 
+@pytest.mark.parametrize("mode", ["brute", "approximate"])
+def test_several_lengths_give_the_most_that_any_of_them_does(mode):
+    runs = Runs()
+    graph = learn_graph(runs.train, runs.evaluate, SKILLS, steps=[30, 1, 5], mode=mode)
+    each = [
+        learn_graph(runs.train, runs.evaluate, SKILLS, steps=steps, mode=mode).weights
+        for steps in (1, 5, 30)
+    ]
+    np.testing.assert_array_equal(graph.weights, np.max(each, axis=0))
+    asked = [steps for skills, steps in runs.asked if skills == ("a",)][:3]
+    assert asked == [1, 5, 30]  # so that a run may go on
+    assert len({one.tobytes() for one in each}) == 3
+
+
+def test_an_order_of_unlike_skills_is_found_by_several_lengths_alone():
+    # "b" is learned within 10 steps, and "c" within 100, each sooner beside the one before it.
+    def train(skills, steps):
+        return skills, steps
+
+    def evaluate(model):
+        skills, steps = model
+        own = {name: steps / max(len(skills), 1) * (name in skills) for name in "abc"}
+        return [
+            float(own["a"] < 1),
+            float(own["b"] < (2 if "a" in skills else 10)),
+            float(own["c"] < (20 if "b" in skills else 100)),
+        ]
+
+    found = {
+        steps: learn_graph(train, evaluate, "abc", steps=steps, mode="brute").edges
+        for steps in ((5,), (50,), (5, 50))
+    }
+    assert [edges.tolist() for edges in found.values()] == [
+        [[False, True, False], [False, False, False], [False, False, False]],
+        [[False, False, False], [False, False, True], [False, False, False]],
+        [[False, True, False], [False, False, True], [False, False, False]],
+    ]
+
+
 def test_brute_trains_only_pairs_with_a_target():
     runs = Runs()
     graph = learn_graph(

@@ -5,7 +5,8 @@ skill to another that is learned sooner where rows of the first are mixed in. Le
 small model or few steps, and let ``skill-it`` draw by it. A graph without edges, or with all alike,
 says nothing about an order: stratified draws serve as well then.
 
-Cost: O(steps k^2) of training for k skills by brute force, O(steps k) approximately.
+Cost: O(steps k^2) of training for k skills by brute force, O(steps k) approximately: the sum of all
+numbers of steps, or the highest of them where runs go on.
 Source: arXiv 2307.14430, sections 2 and 3.1; the published code has no learner, so the details that
 the docstrings call ours are ours.
 """
@@ -229,7 +230,7 @@ def learn_graph(
     evaluate: Callable[[M], ArrayLike],
     skills: Sequence[str],
     *,
-    steps: int,
+    steps: int | Sequence[int],
     mode: Literal["brute", "approximate"] = "approximate",
     targets: Sequence[str] | None = None,
     margin: float = 0.0,
@@ -248,12 +249,16 @@ def learn_graph(
     ----------
     train : callable
         Given skills and steps, trains a fresh copy of the same model on an even mix of them and
-        returns it; with no skills, and 0 steps, returns the model untrained.
+        returns it; with no skills, and 0 steps, returns the model untrained. Where there are
+        several numbers of steps, it is called with one after the other for the same skills, the
+        fewest first, and may go on from where it was.
     evaluate : callable
         Given a model, returns its loss on each target, 0 or more.
     skills : sequence of str
-    steps : int
-        Of every run.
+    steps : int or sequence of int
+        Of every run. What helps a skill shows only while that is being learned: in runs that are
+        too short it is not yet, in long ones it is learned alone as well. So skills of unlike
+        difficulty need several numbers (ours): an edge then weighs the most that any of them gives.
     mode : {'approximate', 'brute'}
     targets : sequence of str, optional
         What is evaluated; by default the skills. ``"brute"`` needs them to be among the skills.
@@ -287,7 +292,8 @@ def learn_graph(
     names = tuple(map(str, skills))
     goals = names if targets is None else tuple(map(str, targets))
     graph = SkillGraph.of(np.zeros((len(names), len(goals))), names, goals)
-    if steps < 1 or not margin >= 0 or mode not in ("brute", "approximate"):
+    lengths = [steps] if isinstance(steps, int) else sorted(set(steps))
+    if min(lengths, default=0) < 1 or not margin >= 0 or mode not in ("brute", "approximate"):
         raise UsageError(
             f"steps is {steps}, margin {margin} and mode {mode!r}",
             mend="give 1 step or more, a margin of 0 or more, and brute or approximate",
@@ -303,8 +309,9 @@ def learn_graph(
     with (progress or Silent()).stage("skill graph", 1 + len(names) + len(pairs), "runs") as done:
 
         def losses_after(*chosen: str) -> Floats:
-            model = train(chosen, steps if chosen else 0)
-            losses = check_losses(evaluate(model), goals)
+            """Give a row a length."""
+            models = (train(chosen, length if chosen else 0) for length in lengths)
+            losses = np.array([check_losses(evaluate(model), goals) for model in models])
             done(1)
             return losses
 
@@ -312,14 +319,15 @@ def learn_graph(
         alone = np.array([losses_after(name) for name in names])
         drops = before - alone
         if mode == "brute":
-            drops = np.where(graph.own, drops, 0.0)
+            drops = np.where(graph.own[:, None], drops, 0.0)
             for pair in pairs:
                 mixed = losses_after(*pair)
                 for helper, goal in (pair, pair[::-1]):
                     if goal in goals:
                         i, j, column = names.index(helper), names.index(goal), goals.index(goal)
-                        drops[i, column] = alone[j, column] - mixed[column]
-    return replace(graph, weights=np.where(drops > margin, drops, 0.0))
+                        drops[i, :, column] = alone[j, :, column] - mixed[:, column]
+    weights = drops.max(axis=1)
+    return replace(graph, weights=np.where(weights > margin, weights, 0.0))
 
 
 def check_losses(losses: ArrayLike, targets: Sequence[Any]) -> Floats:
