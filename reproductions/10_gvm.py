@@ -25,9 +25,10 @@ from samplewise.mix.gradient_variance import (
     estimator_variance,
     variance_bound,
 )
+from samplewise.train.own_answers import OwnAnswersLearner
 from samplewise.train.policy import Policy
 from samplewise.train.problems import Arithmetic
-from samplewise.train.rejection_sampling import OwnAnswersLearner, Raft
+from samplewise.train.rejection_sampling import Raft
 
 Array = NDArray[Any]
 Table = dict[str, dict[str, Value]]

@@ -10,6 +10,13 @@ import torch
 from samplewise import registry
 from samplewise.errors import UsageError
 from samplewise.train import train
+from samplewise.train.accepted_answers import (
+    accepted,
+    answer_weights,
+    parts_of,
+    raft_loss,
+    raft_plus_plus_loss,
+)
 from samplewise.train.gradient_norms import gradient_norms
 from samplewise.train.objectives import (
     clipped_surrogate,
@@ -18,19 +25,10 @@ from samplewise.train.objectives import (
     kl_estimate,
     mean_per_row,
 )
+from samplewise.train.own_answers import Answers
 from samplewise.train.policy import Policy
 from samplewise.train.problems import Arithmetic
-from samplewise.train.rejection_sampling import (
-    Answers,
-    Grpo,
-    Raft,
-    RaftPlusPlus,
-    accepted,
-    answer_weights,
-    parts_of,
-    raft_loss,
-    raft_plus_plus_loss,
-)
+from samplewise.train.rejection_sampling import Grpo, Raft, RaftPlusPlus
 
 LOOPS = pytest.mark.parametrize(
     "spec",

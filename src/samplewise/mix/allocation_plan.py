@@ -499,16 +499,6 @@ class _Problem:
     budget: float
     whole: bool
 
-    def worths(self) -> list[_Worth]:
-        """Give what samples bring; under maximin, what they bring once no level can be raised."""
-        kind = "identity" if self.objective == "maximin" else self.objective
-        utility = Utility(kind, self.aversion)
-        weights = np.ones_like(self.weights) if self.objective == "maximin" else self.weights
-        return [
-            _Worth(curve, float(weight), utility, self.shared)
-            for curve, weight in zip(self.curves, weights, strict=True)
-        ]
-
     def solve(self, lower: Floats, upper: Floats, least_gain: float) -> Plan:
         """Plan within bounds: first as if no group could be raised close to its ceiling."""
         caps = np.array([curve.ceiling for curve in self.curves]) - least_gain
@@ -540,7 +530,7 @@ class _Problem:
         )
 
     def _worths(self) -> list[_Worth]:
-        """Give what samples bring; under maximin, what they bring where no level can be raised."""
+        """Give what samples bring; under maximin, what they bring once no level can be raised."""
         kind = "identity" if self.objective == "maximin" else self.objective
         utility = Utility(kind, self.aversion)
         weights = np.ones_like(self.weights) if self.objective == "maximin" else self.weights
