@@ -44,8 +44,8 @@ def cosine_rate(step: int, steps: int, *, high: float, low: float, warm_up: int 
     --------
     >>> [cosine_rate(step, 600, high=0.1, low=1e-4) for step in (0, 600)]
     [0.1, 0.0001]
-    >>> rates = [cosine_rate(step, 10_000, high=6e-4, low=6e-6, warm_up=200) for step in (100, 5000)]
-    >>> [float(f"{rate:.3g}") for rate in rates]
+    >>> ramped = {"high": 6e-4, "low": 6e-6, "warm_up": 200}
+    >>> [float(f"{cosine_rate(step, 10_000, **ramped):.3g}") for step in (100, 5000)]
     [0.0003, 0.000303]
     """
     if not 0 <= step <= steps or steps < 1:

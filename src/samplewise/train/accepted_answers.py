@@ -59,6 +59,7 @@ def answer_weights(
     groups: NDArray[np.int64],
     problems: int,
     *,
+    draws: NDArray[np.int64] | None = None,
     p: NDArray[np.float64] | None = None,
     estimator: Estimator = "accepted",
 ) -> NDArray[np.float64]:
@@ -71,10 +72,14 @@ def answer_weights(
         Which problem each answers, from 0.
     problems : int
         How many the estimate is of, with those that no answer was drawn to.
+    draws : ndarray of int64, shape (answers,), optional
+        Answers drawn to its problem in all, where others of them are of another step; by default
+        those that are here.
     p : ndarray of float, shape (answers,), optional
         Share of right answers to its problem; ``"drawn"`` needs it.
     estimator : {'accepted', 'drawn', 'pooled'}
-        ``"accepted"`` averages over those kept of each problem, as the paper's Algorithm 1 does;
+        ``"accepted"`` averages over those kept of each problem, as the paper's Algorithm 1 does, by
+        the share of its draws that are here;
         ``"drawn"`` divides by the draws times p, which is Lemma 1 and unbiased if p is exact;
         ``"pooled"`` averages over all that are kept, so that a problem counts by its right answers.
 
@@ -96,14 +101,17 @@ def answer_weights(
     [0.25, 0.25, 0.0, 0.5]
     """
     weights: NDArray[np.float64] = kept.astype(np.float64)
+    here = np.bincount(groups)[groups]
+    total = here if draws is None else draws
     if estimator == "pooled":
         weights /= max(1, int(kept.sum()))
     elif estimator == "accepted":
         weights /= problems * np.maximum(np.bincount(groups, weights), 1)[groups]
+        weights *= here / total
     elif p is None or not (p[kept] > 0).all():
         raise UsageError("estimator is 'drawn' without p above 0", mend="draw pilots, or give p")
     else:
-        weights[kept] /= problems * (np.bincount(groups)[groups] * p)[kept]
+        weights[kept] /= problems * (total * p)[kept]
     return weights
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", "torch", "training")
 
-__all__ = ["Answers", "OwnAnswers", "OwnAnswersLearner", "Plan"]
+__all__ = ["Answers", "OwnAnswers", "OwnAnswersLearner", "Plan", "Planned"]
 
 
 @dataclass(frozen=True)
@@ -161,51 +161,77 @@ class Answers(NamedTuple):
     rewards : ndarray of float64, shape (answers,)
     groups : ndarray of int64, shape (answers,)
         Which problem of the step each answers.
+    draws : ndarray of int64, shape (answers,)
+        Answers drawn to its problem in all: some may be of the step before, or of the next.
     p : ndarray of float64, shape (answers,)
         Share of right answers to its problem, from pilots; not a number without them.
     """
 
     rewards: NDArray[np.float64]
     groups: NDArray[np.int64]
+    draws: NDArray[np.int64]
     p: NDArray[np.float64]
 
 
 # --- the loop at work -----------------------------------------------------------------------------
 
 
-class Plan:
-    """The answers that the next steps draw, as a part of a checkpoint.
+class Planned(NamedTuple):
+    """Answers that are going to be drawn, in this order.
 
     Attributes
     ----------
-    problems : ndarray of int64
-        The problem of each answer, in the order of drawing.
-    places : ndarray of int64
+    problems : ndarray of int64, shape (answers,)
+        The problem of each.
+    places : ndarray of int64, shape (answers,)
         Which of the problems allocated for it is: one may be there twice.
-    p : ndarray of float64
+    draws : ndarray of int64, shape (answers,)
+        How many answers that one was given.
+    p : ndarray of float64, shape (answers,)
         The share of right pilots of its problem; not a number without pilots.
     """
 
-    def __init__(self) -> None:
-        self.problems = self.places = np.empty(0, dtype=np.int64)
-        self.p = np.empty(0)
+    problems: NDArray[np.int64]
+    places: NDArray[np.int64]
+    draws: NDArray[np.int64]
+    p: NDArray[np.float64]
 
-    def take(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Take the next answers: their problems, places and shares."""
-        taken = self.problems[:count], self.places[:count], self.p[:count]
-        self.problems, self.places = self.problems[count:], self.places[count:]
-        self.p = self.p[count:]
+    def part(self, chosen: slice) -> Planned:
+        """Take some of them."""
+        numbers = self.problems[chosen], self.places[chosen], self.draws[chosen]
+        return Planned(*numbers, self.p[chosen])
+
+
+class Plan:
+    """The answers of the next steps, as a part of a checkpoint.
+
+    Attributes
+    ----------
+    left : Planned
+    """
+
+    def __init__(self) -> None:
+        none = np.empty(0, dtype=np.int64)
+        self.left = Planned(none, none, none, np.empty(0))
+
+    def take(self, count: int) -> Planned:
+        """Take the next answers."""
+        taken = self.left.part(slice(count))
+        self.left = self.left.part(slice(count, None))
         return taken
 
     def state_dict(self) -> dict[str, Any]:
         """Give what is left of it."""
-        return {name: getattr(self, name).tolist() for name in ("problems", "places", "p")}
+        return {name: part.tolist() for name, part in self.left._asdict().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        self.problems = np.asarray(state["problems"], dtype=np.int64)
-        self.places = np.asarray(state["places"], dtype=np.int64)
-        self.p = np.asarray(state["p"], dtype=np.float64)
+        self.left = Planned(
+            np.asarray(state["problems"], dtype=np.int64),
+            np.asarray(state["places"], dtype=np.int64),
+            np.asarray(state["draws"], dtype=np.int64),
+            np.asarray(state["p"], dtype=np.float64),
+        )
 
 
 class OwnAnswersLearner(PolicyLearner):
@@ -239,12 +265,12 @@ class OwnAnswersLearner(PolicyLearner):
         if loop.divergence and not self.reference.weights:
             self.reference.weights = self.weights.state_dict()
         pilots = 0
-        if not len(self.plan.problems):
+        if not len(self.plan.left.problems):
             pilots = self.allocate()
-        problems, places, p = self.plan.take(loop.problems * loop.samples)
-        batch, rewards = self.draw(problems, temperature=loop.temperature)
-        groups = np.unique(places, return_inverse=True)[1].astype(np.int64)
-        rows, gains = loop.gains(Answers(rewards, groups, p))
+        planned = self.plan.take(loop.problems * loop.samples)
+        batch, rewards = self.draw(planned.problems, temperature=loop.temperature)
+        groups = np.unique(planned.places, return_inverse=True)[1].astype(np.int64)
+        rows, gains = loop.gains(Answers(rewards, groups, planned.draws, planned.p))
         figures = {
             "reward": float(rewards.mean()),
             "kept": float(len(rows)),
@@ -292,25 +318,30 @@ class OwnAnswersLearner(PolicyLearner):
         p = np.full(size, np.nan)
         told = loop.allocator.outcomes
         if loop.needs_pilots:
-            correct, norms = self.pilot(pool)
+            correct, norms = self.pilot(pool, measured=told is not None)
             # A problem whose pilots are all wrong may be right later: half a pilot stands for it.
             p = np.maximum(correct.sum(axis=1), 0.5) / loop.pilots
             if told is not None:
                 self.allocation.tell(np.full(size, loop.pilots), told(correct, norms))
         counts = self.allocation.ask(size * loop.samples)
-        self.plan.problems = np.repeat(pool, counts)
-        self.plan.places = np.repeat(np.arange(size), counts)
-        self.plan.p = np.repeat(p, counts)
+        self.plan.left = Planned(
+            np.repeat(pool, counts),
+            np.repeat(np.arange(size), counts),
+            np.repeat(counts, counts),
+            np.repeat(p, counts),
+        )
         return size * loop.pilots if loop.needs_pilots else 0
 
-    def pilot(self, pool: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        """Draw pilots to some problems, a step's at a time, and measure the right ones.
+    def pilot(
+        self, pool: NDArray[np.int64], *, measured: bool = True
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Draw pilots to some problems, a step's at a time, and measure the right ones if asked to.
 
         Returns
         -------
         correct : ndarray of bool, shape (problems, pilots)
         norms : ndarray of float64, shape (problems, pilots)
-            0 where an answer is wrong.
+            0 where an answer is wrong, or none is measured.
         """
         loop = self.loop
         correct = np.zeros(len(pool) * loop.pilots, dtype=bool)
@@ -321,7 +352,7 @@ class OwnAnswersLearner(PolicyLearner):
             right = np.flatnonzero(rewards > 0)
             here = start * loop.pilots + right
             correct[here] = True
-            if len(right):
+            if measured and len(right):
                 chosen = batch.rows(torch.from_numpy(right))
                 found = gradient_norms(self.policy, chosen, loop.layer, loop.temperature)
                 if loop.norm_per_token:

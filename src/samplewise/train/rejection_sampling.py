@@ -85,7 +85,12 @@ class Raft(OwnAnswers):
         """Keep the right answers; each counts as the estimator says, of a step's whole loss."""
         kept = accepted(answers.rewards, answers.groups)
         weights = answer_weights(
-            kept, answers.groups, self.problems, p=answers.p, estimator=self.estimator
+            kept,
+            answers.groups,
+            self.problems,
+            draws=answers.draws,
+            p=answers.p,
+            estimator=self.estimator,
         )
         # A mini-batch has a part of the step's answers, and a step of the optimizer to itself.
         rows = np.flatnonzero(kept)
