@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 import samplewise as sw
 from harness import Result, Value, interval, reproduce, weigh
+from samplewise.measure.learning_rate import cosine_rate
 from samplewise.measure.time_to_accuracy import AccuracyCurve, TrainingClock, speed_up, time_to
 from samplewise.measure.training_dynamics import el2n
 from samplewise.mix import mix
-from samplewise.mix.repeated_random import cosine_rate
 from samplewise.mix.rounds import RoundStream
 
 Array = NDArray[Any]
@@ -281,7 +281,7 @@ def train(data: Data, seed: int, start: Callable[[Data, int], Run], rounds: int)
     run, step = start(data, seed), 0
     for drawn in islice(run.rounds, rounds):
         for batch in batches(drawn):
-            model.step(batch, cosine_rate(step, run.steps))
+            model.step(batch, cosine_rate(step, run.steps, high=0.1, low=1e-4))
             clock.step(batch)
             step += 1
         with clock.paused():

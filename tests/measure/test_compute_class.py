@@ -11,7 +11,6 @@ from samplewise.measure.compute_class import (
     Contender,
     at_equal_steps,
     at_equal_time,
-    cosine_rate,
     crossing,
     fit_scaling,
     measure_throughput,
@@ -130,16 +129,6 @@ def test_the_normalised_perplexity_does_not_see_how_a_text_was_cut_into_tokens()
 
 def test_lengths_are_of_characters_or_bytes():
     assert [text_length("a€😀", unit) for unit in ("characters", "bytes")] == [3, 8]
-
-
-def test_the_rate_is_that_of_the_published_schedule():
-    rates = [cosine_rate(step, 1000) for step in range(1, 1001)]
-    plain = [cosine_rate(step, 1000, warm_up=0) for step in range(1, 1001)]
-    assert rates[199:] == plain[199:]
-    assert rates[99] == pytest.approx(plain[99] / 2)
-    assert rates[-1] == pytest.approx(6e-6)
-    assert plain[499] == pytest.approx((6e-4 + 6e-6) / 2)
-    assert rates[199] == max(rates)
 
 
 @pytest.mark.parametrize("measure", ["loss", "perplexity"])

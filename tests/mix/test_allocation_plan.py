@@ -14,7 +14,6 @@ from samplewise.mix import allocation_plan
 from samplewise.mix.allocation_plan import (
     OBJECTIVES,
     Utility,
-    closed_form,
     plan,
     split_spend,
     uniform_random,
@@ -33,6 +32,12 @@ def random_curves(rng, groups=3):
         PowerCurve(rng.uniform(0.6, 1), rng.uniform(0.05, 0.5), rng.uniform(0.2, 2))
         for _ in range(groups)
     ]
+
+
+def closed_form(drops, weights, costs, exponent, budget):
+    """Power laws of one exponent, without bounds: n in proportion to (w q b / c)^(1 / (q + 1))."""
+    shares = (exponent * weights * drops / costs) ** (1 / (exponent + 1))
+    return budget * shares / (costs @ shares)
 
 
 def value_of(curves, counts, weights, objective, aversion=2.0):

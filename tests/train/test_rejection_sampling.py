@@ -1,7 +1,8 @@
 """Losses by hand, estimators by enumeration, gradients by autograd, and loops that go on."""
 
 import itertools
-from dataclasses import dataclass
+import pickle
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,13 @@ import torch
 from samplewise import registry
 from samplewise.errors import UsageError
 from samplewise.train import train
+from samplewise.train.accepted_answers import (
+    accepted,
+    answer_weights,
+    parts_of,
+    raft_loss,
+    raft_plus_plus_loss,
+)
 from samplewise.train.gradient_norms import gradient_norms
 from samplewise.train.objectives import (
     clipped_surrogate,
@@ -18,19 +26,10 @@ from samplewise.train.objectives import (
     kl_estimate,
     mean_per_row,
 )
+from samplewise.train.own_answers import Answers
 from samplewise.train.policy import Policy
 from samplewise.train.problems import Arithmetic
-from samplewise.train.rejection_sampling import (
-    Answers,
-    Grpo,
-    Raft,
-    RaftPlusPlus,
-    accepted,
-    answer_weights,
-    parts_of,
-    raft_loss,
-    raft_plus_plus_loss,
-)
+from samplewise.train.rejection_sampling import Grpo, Raft, RaftPlusPlus
 
 LOOPS = pytest.mark.parametrize(
     "spec",
@@ -97,6 +96,35 @@ def test_raft_plus_plus_stops_where_a_token_is_likelier_by_the_clip():
     torch.testing.assert_close(slope(loss, new), -torch.tensor([[0.5, 1.2, 0.0]]).double() / 3)
 
 
+def test_raft_plus_plus_from_rewards_is_the_papers_sum_over_all_answers():
+    """(1/|a|) sum_t min(s_t, clip(s_t)) 1[a has the maximal reward of its group]."""
+    new, old, _, response = tensors()
+    rewards, groups = np.array([1.0, 0.0, 1.0, 0.0, 1.0]), np.array([0, 0, 0, 1, 2])
+    indicator = [1, 0, 1, 0, 1]
+    ratio = (new - old).exp()
+    surrogate = torch.minimum(ratio, ratio.clamp(0.8, 1.28))
+    rows = [surrogate[r][response[r]].mean() * indicator[r] for r in range(5)]
+    loop = RaftPlusPlus(problems=3, mini_batches=1, estimator="pooled", kl=0)
+    answers = Answers(rewards, groups, np.bincount(groups)[groups], np.full(5, np.nan))
+    kept, gains = loop.gains(answers)
+    assert kept.tolist() == [0, 2, 4]
+    loss = loop.loss(new[kept], old[kept], None, response[kept], torch.from_numpy(gains))
+    assert loss.item() == pytest.approx(-torch.stack(rows).sum().item() / 3)
+    at_old = loop.loss(new[kept], new[kept], None, response[kept], torch.from_numpy(gains))
+    assert at_old.item() == pytest.approx(-sum(indicator) / 3)
+
+
+def test_raft_from_rewards_weighs_log_probabilities_by_the_advantage():
+    """-A log pi, where the advantage A is max(reward, 0)."""
+    new, old, _, response = tensors()
+    rewards, groups = np.array([1.0, -1.0, 1.0, 0.0, 1.0]), np.arange(5)
+    loop = Raft(problems=5, mini_batches=1)
+    kept, gains = loop.gains(Answers(rewards, groups, np.ones(5, int), np.full(5, np.nan)))
+    loss = loop.loss(new[kept], old[kept], None, response[kept], torch.from_numpy(gains))
+    rows = [-max(rewards[r], 0) * new[r][response[r]].mean().item() for r in range(5)]
+    assert loss.item() == pytest.approx(np.mean(rows))
+
+
 def test_grpo_where_it_was_drawn_is_the_policy_gradient():
     new, _, _, response = tensors()
     advantages = torch.tensor([1.0, -1.0, 0.5, 0.0, -2.0], dtype=torch.float64)
@@ -148,6 +176,20 @@ def test_groups_are_compared_within():
     assert parts_of(np.array([], dtype=np.int64), 4).tolist() == []
 
 
+def test_grpo_compares_all_answers_to_a_problem_or_four_by_four():
+    rewards = np.array([1.0, 1, 1, 0, 0, 0, 0, 0, 1, 1])
+    groups = np.array([0] * 9 + [1])
+    answers = Answers(rewards, groups, np.bincount(groups)[groups], np.full(10, np.nan))
+    rows, gains = Grpo().gains(answers)
+    assert rows.tolist() == list(range(10))
+    spread = rewards[:9].std(ddof=1) + 1e-6
+    np.testing.assert_allclose(gains[:9], (rewards[:9] - 4 / 9) / spread, rtol=1e-12)
+    assert gains[9] == 1.0  # alone, it keeps its reward
+    rows, gains = Grpo(group=4).gains(answers)
+    high, low = 0.25 / (0.5 + 1e-6), -0.75 / (0.5 + 1e-6)
+    np.testing.assert_allclose(gains, [high] * 3 + [low] + [0] * 4 + [1, 1], atol=1e-12)
+
+
 # --- estimators -----------------------------------------------------------------------------------
 
 
@@ -173,6 +215,32 @@ def test_the_expected_gradient_is_that_of_the_posterior_only_if_divided_by_draws
     assert torch.allclose(expected, exact, atol=1e-10, rtol=0) == (estimator == "drawn")
 
 
+def test_the_average_over_accepted_answers_is_that_of_the_papers_algorithm():
+    """(1/m) sum_i (1/|D_i|) sum over D_i: a problem counts alike, however many are right."""
+    kept = np.array([True, True, True, False, False, True, False])
+    groups = np.array([0, 0, 0, 0, 1, 2, 2])
+    weights = answer_weights(kept, groups, 5)
+    np.testing.assert_allclose(weights, [1 / 15, 1 / 15, 1 / 15, 0, 0, 1 / 5, 0])
+
+
+@pytest.mark.parametrize("estimator", ["accepted", "drawn"])
+def test_a_problem_whose_draws_two_steps_share_counts_once(estimator):
+    """All outcomes of 5 draws from 4 rationales: 3 in one step, 2 in the next."""
+    law, right = np.array([0.1, 0.2, 0.3, 0.4]), np.array([True, False, True, False])
+    p, total, once = law[right].sum(), np.zeros(4), np.zeros(4)
+    for draws in itertools.product(range(4), repeat=5):
+        chance = law[list(draws)].prod()
+        for here in (draws[:3], draws[3:]):
+            kept, groups = right[list(here)], np.zeros(len(here), dtype=np.int64)
+            known = {"draws": np.full(len(here), 5), "p": np.full(len(here), p)}
+            weights = answer_weights(kept, groups, 1, **known, estimator=estimator)
+            np.add.at(total, list(here), chance * weights)
+            if estimator == "accepted" and kept.any():
+                once += chance * len(here) / 5 * law * right / p
+    expected = law * right / p if estimator == "drawn" else once
+    np.testing.assert_allclose(total, expected, atol=1e-12)
+
+
 def test_the_best_are_kept_if_they_are_worth_anything():
     rewards, groups = np.array([0.2, 0.9, 0.9, 0.0, 0.0, 0.1]), np.array([0, 0, 0, 1, 1, 2])
     assert accepted(rewards, groups).tolist() == [False, True, True, False, False, True]
@@ -187,7 +255,9 @@ def test_shares_of_zero_cannot_be_divided_by():
 
 
 def test_parts_of_a_step_add_up_to_its_loss():
-    answers = Answers(np.array([1.0, 1.0, 0.0, 1.0]), np.array([0, 0, 1, 1]), np.full(4, np.nan))
+    answers = Answers(
+        np.array([1.0, 1.0, 0.0, 1.0]), np.array([0, 0, 1, 1]), np.full(4, 2), np.full(4, np.nan)
+    )
     rows, gains = Raft(problems=2, mini_batches=3).gains(answers)
     assert rows.tolist() == [0, 1, 3]
     assert (gains / 3).tolist() == [0.25, 0.25, 0.5]
@@ -213,6 +283,29 @@ def test_norms_are_those_of_each_rows_own_gradient(layer, tied):
     found = gradient_norms(policy, batch, layer, 0.7)
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-10, atol=0)
     assert all(weight.grad is None for weight in policy.learned)
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+def test_pilots_are_measured_by_their_own_gradients(per_token):
+    task = Digits(problems=20, test=5)
+    learner = begin("raft:allocation=gvm", task=task, warm_up=0, norm_per_token=per_token)
+    random = learner.random.get_state()
+    numbers = np.arange(6)
+    correct, norms = learner.pilot(numbers)
+    learner.random.set_state(random)
+    for start in (0, 4):  # a step's problems at a time
+        drawn = np.repeat(numbers[start : start + 4], 2)
+        batch, rewards = learner.draw(drawn)
+        right = correct[start : start + 4].ravel()
+        assert right.tolist() == (rewards > 0).tolist()
+        for row, found in enumerate(norms[start : start + 4].ravel()):
+            one = batch.rows(slice(row, row + 1))
+            loss = (learner.policy.log_probabilities(one) * one.scored).sum()
+            norm = slope(loss, learner.policy.model.model.embed_tokens.weight).norm().item()
+            norm /= one.lengths.item() if per_token else 1
+            assert found == pytest.approx(norm * right[row], rel=1e-4)
+    assert 0 < correct.sum() < correct.size
+    assert not learner.pilot(numbers, measured=False)[1].any()
 
 
 # --- loops ----------------------------------------------------------------------------------------
@@ -265,6 +358,16 @@ def test_an_even_allocation_draws_no_pilots_and_goes_through_all_problems():
     assert len(set(prompts[:48])) >= len({TASK.prompt(n) for n in range(20)}) - 8
 
 
+def test_an_allocation_is_made_once_and_not_with_the_knobs():
+    loop = Raft(allocation="gvm:alpha=0.5")
+    assert loop.allocator is loop.allocator
+    assert loop.allocator.alpha == 0.5
+    assert loop == Raft(allocation="gvm:alpha=0.5")
+    assert "allocator" not in loop.settings()
+    assert replace(loop, allocation="uniform").allocator.name == "uniform"
+    assert pickle.loads(pickle.dumps(loop)).allocator == loop.allocator
+
+
 def test_an_allocation_moves_draws_away_from_what_is_always_wrong():
     @dataclass(frozen=True)
     class Half(Digits):
@@ -274,8 +377,12 @@ def test_an_allocation_moves_draws_away_from_what_is_always_wrong():
     task = Half(problems=20, test=5)
     learner = begin("raft:allocation=gvm", task=task, warm_up=0, steps=1)
     learner.advance()
-    left = learner.plan.problems
+    left = learner.plan.left.problems
     assert len(left) == 2 * 16
+    plan = learner.plan.left
+    assert (
+        plan.draws[plan.places == plan.places[-1]] == (plan.places == plan.places[-1]).sum()
+    ).all()
     assert not (left % 2).any()
     known = learner.allocation.known
     assert set(known.p.tolist()) == {0.0, 1.0}
@@ -387,6 +494,7 @@ def test_knobs_that_must_be_above_zero(loop, knob):
         (lambda: Raft(allocation="temperature"), "allocation"),
         (lambda: Raft(allocation="gvm:alpha=-1"), "alpha"),
         (lambda: Raft(allocation="none of these"), "mix"),
+        (lambda: Raft(allocation="gvm:cap=7"), "8 for 1 prompts of 7"),
         (lambda: RaftPlusPlus(clip_high=-0.1), "clip_high"),
         (lambda: RaftPlusPlus(kl=-1), "kl"),
         (lambda: RaftPlusPlus(learning_rate=float("inf")), "learning_rate"),

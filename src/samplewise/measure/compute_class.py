@@ -34,7 +34,6 @@ __all__ = [
     "Throughput",
     "at_equal_steps",
     "at_equal_time",
-    "cosine_rate",
     "crossing",
     "fit_scaling",
     "measure_throughput",
@@ -248,33 +247,6 @@ def steps_for(
     if steps < 1:
         raise UsageError(f"{hours} hours are {exact:.3f} steps", mend="give more, or smaller steps")
     return steps
-
-
-def cosine_rate(
-    step: int, steps: int, *, high: float = 6e-4, low: float = 6e-6, warm_up: int = 200
-) -> float:
-    """Give the learning rate of a step: half a cosine from `high` to `low`, after a ramp.
-
-    Parameters
-    ----------
-    step : int
-        From 1 to `steps`.
-    steps : int
-    high, low : float
-    warm_up : int
-        Steps of the ramp, which the cosine is multiplied by; 0 for none.
-
-    References
-    ----------
-    arXiv 2309.11197
-
-    Examples
-    --------
-    >>> [float(f"{cosine_rate(step, 10_000):.3g}") for step in (100, 200, 5000, 10_000)]
-    [0.0003, 0.000599, 0.000303, 6e-06]
-    """
-    ramp = min(step, warm_up) / warm_up if warm_up else 1.0
-    return (low + (high - low) * (1 + math.cos(math.pi * step / steps)) / 2) * ramp
 
 
 def _at_least(least: int, **numbers: int) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,7 +31,6 @@ __all__ = [
     "Objective",
     "Plan",
     "Utility",
-    "closed_form",
     "plan",
     "read_groups",
     "read_weights",
@@ -42,7 +41,7 @@ __all__ = [
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Objective = Literal["identity", "log", "power", "maximin"]
-OBJECTIVES = ("identity", "log", "power", "maximin")
+OBJECTIVES: tuple[str, ...] = get_args(Objective)
 
 _LEAST = 1e-3  # below this performance, logarithm and powers go on as straight lines
 _MANY = 1 << 16  # samples that are put in order at once
@@ -167,40 +166,6 @@ def plan(
         )
     problem = _Problem(curves, shares, prices, objective, aversion, shared_gain, budget, whole)
     return problem.solve(least, most, least_gain)
-
-
-def closed_form(
-    drops: ArrayLike,
-    weights: ArrayLike,
-    costs: ArrayLike,
-    exponent: float,
-    budget: float,
-) -> Floats:
-    """Split a budget over power laws of one exponent, without bounds and in fractions of samples.
-
-    Samples are in proportion to (w q b / c)^(1 / (q + 1)).
-
-    Parameters
-    ----------
-    drops, weights, costs : array_like, shape (groups,)
-        Drops and weights are 0 or more, costs above 0.
-    exponent : float
-        q, above 0.
-    budget : float
-
-    Returns
-    -------
-    ndarray of float64, shape (groups,)
-
-    Examples
-    --------
-    >>> closed_form([1, 0.5, 0.3], [0.7, 0.2, 0.1], [1, 2, 3], 0.5, 1000).round(3)
-    array([657.491, 113.189,  38.71 ])
-    """
-    prices = np.asarray(costs, np.float64)
-    worth = exponent * np.asarray(weights, np.float64) * np.asarray(drops, np.float64) / prices
-    shares = worth ** (1 / (exponent + 1))
-    return np.asarray(budget * shares / (prices @ shares))
 
 
 def split_spend(
@@ -499,16 +464,6 @@ class _Problem:
     budget: float
     whole: bool
 
-    def worths(self) -> list[_Worth]:
-        """Give what samples bring; under maximin, what they bring once no level can be raised."""
-        kind = "identity" if self.objective == "maximin" else self.objective
-        utility = Utility(kind, self.aversion)
-        weights = np.ones_like(self.weights) if self.objective == "maximin" else self.weights
-        return [
-            _Worth(curve, float(weight), utility, self.shared)
-            for curve, weight in zip(self.curves, weights, strict=True)
-        ]
-
     def solve(self, lower: Floats, upper: Floats, least_gain: float) -> Plan:
         """Plan within bounds: first as if no group could be raised close to its ceiling."""
         caps = np.array([curve.ceiling for curve in self.curves]) - least_gain
@@ -540,7 +495,7 @@ class _Problem:
         )
 
     def _worths(self) -> list[_Worth]:
-        """Give what samples bring; under maximin, what they bring where no level can be raised."""
+        """Give what samples bring; under maximin, what they bring once no level can be raised."""
         kind = "identity" if self.objective == "maximin" else self.objective
         utility = Utility(kind, self.aversion)
         weights = np.ones_like(self.weights) if self.objective == "maximin" else self.weights

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,7 @@ __all__ = [
     "GradientVarianceAllocation",
     "Pilots",
     "allocate",
+    "decrease_bound",
     "estimate",
     "estimator_variance",
     "variance_bound",
@@ -38,6 +39,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 Rounding = Literal["residual", "hard_first"]
 Norm = Literal["mean", "rms"]
+NoSignal = Literal["uniform", "refuse"]
 
 
 class Pilots(NamedTuple):
@@ -86,12 +88,14 @@ class GradientVariance(Allocator):
     filter_threshold : float
         Prompts that are right more often than this get nothing.
     filter_insufficient : float
-        Prompts that would have fewer right answers than this get nothing.
+        Prompts that would have fewer right answers than this get nothing. Both filters look at the
+        split before either: what they free goes to the others in proportion.
     cap : int, optional
         Draws of a prompt, at most.
     rounding : {'residual', 'hard_first'}
-        Who gets the draws left over by rounding down: the largest remainders, as in the published
-        code, or the prompts that are right least often, as in the paper.
+        Which prompts get the draws left over by rounding down: those of the largest remainders, as
+        in the published code, or those right least often, as in the paper; never one that is never
+        right.
     norm : {'mean', 'rms'}
         How the norms of a prompt make one: their mean, as in the paper's algorithm, or the root of
         their mean square, as in its theory.
@@ -132,7 +136,7 @@ class GradientVariance(Allocator):
     rounding: Rounding = "residual"
     norm: Norm = "mean"
     smoothing: float = 0.0
-    no_signal: Literal["uniform", "refuse"] = "uniform"
+    no_signal: NoSignal = "uniform"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -242,16 +246,24 @@ def estimate(
     Raises
     ------
     UsageError
-        If shapes differ, there is no prompt or pilot, or the norm of a right answer is negative or
-        not finite.
+        If shapes differ, there is no prompt or pilot, an answer is neither right nor wrong, or the
+        norm of a right one is negative or not finite.
 
     Examples
     --------
     >>> estimate(Pilots([[1, 0, 1, 0], [0, 0, 0, 0]], [[2, 9, 4, 9], [9, 9, 9, 9]]))
     Estimate(p=array([0.5, 0. ]), G=array([3., 0.]))
     """
-    right = np.asarray(pilots.correct, dtype=bool)
+    _one_of("norm", norm, Norm)
+    if not 0 <= smoothing < math.inf:
+        raise UsageError(f"smoothing is {smoothing}", mend="give 0 or more")
+    told = np.asarray(pilots.correct)
+    right = told.astype(bool)
     norms = np.asarray(pilots.norms, dtype=np.float64)
+    if (told != right).any():
+        raise UsageError(
+            "correct holds other than 0 and 1", mend="say of each answer if it is right"
+        )
     if right.ndim != 2 or not right.size or norms.shape != right.shape:
         raise UsageError(
             f"correct has the shape {right.shape} and norms {norms.shape}",
@@ -291,7 +303,7 @@ def allocate(
     filter_insufficient: float = 0.0,
     cap: int | None = None,
     rounding: Rounding = "residual",
-    no_signal: Literal["uniform", "refuse"] = "uniform",
+    no_signal: NoSignal = "uniform",
 ) -> NDArray[np.int64]:
     """Split draws over prompts so that the penalised bound of the gradient's variance is least.
 
@@ -310,7 +322,8 @@ def allocate(
     Returns
     -------
     ndarray of int64, shape (prompts,)
-        They sum to `n`.
+        They sum to `n`. A prompt whose share is less than one draw may get none: its part of the
+        gradient is then missing.
 
     Raises
     ------
@@ -327,6 +340,8 @@ def allocate(
     >>> allocate([0.25, 1.0], [1.0, 1.0], 30, alpha=0)
     array([20, 10])
     """
+    _one_of("rounding", rounding, Rounding)
+    _one_of("no_signal", no_signal, NoSignal)
     rates, lengths = _read(p, G)
     check_penalty(alpha, beta)
     if n < 0 or (cap is not None and cap * len(rates) < n):
@@ -335,9 +350,8 @@ def allocate(
             mend="give 0 or more, and no more than the caps hold",
         )
     weights = _weights(rates, lengths, alpha, beta)
-    weights[rates > filter_threshold] = 0.0
-    if weights.any():
-        weights[rates * (n * weights / weights.sum()) < filter_insufficient] = 0.0
+    expected = rates * (n * weights / max(weights.sum(), 1e-300))  # right answers
+    weights[(rates > filter_threshold) | (expected < filter_insufficient)] = 0.0
     if not weights.any():
         if no_signal == "refuse":
             raise UsageError(
@@ -377,8 +391,10 @@ def variance_bound(
     """
     rates, lengths = _read(p, G)
     check_penalty(alpha, beta)
-    squares = lengths**2 * np.exp(-_log_penalised(rates, alpha, beta))
-    return _over_draws(np.where(lengths > 0, squares, 0.0), n)
+    some = lengths > 0
+    squares = np.zeros(len(rates))
+    squares[some] = lengths[some] ** 2 * np.exp(-_log_penalised(rates[some], alpha, beta))
+    return _over_draws(squares, n)
 
 
 def estimator_variance(p: ArrayLike, G: ArrayLike, n: ArrayLike, mean: ArrayLike) -> float:
@@ -394,15 +410,71 @@ def estimator_variance(p: ArrayLike, G: ArrayLike, n: ArrayLike, mean: ArrayLike
     mean : array_like, shape (prompts,)
         Length of the mean gradient of right answers, mu: G at most.
 
+    Raises
+    ------
+    UsageError
+        If a number is out of its range.
+
     Examples
     --------
     >>> estimator_variance([0.5], [1.0], [2], mean=[1.0])
     0.5
     """
     rates, lengths = _read(p, G)
+    means = np.asarray(mean, dtype=np.float64)
+    if means.shape != lengths.shape or not ((means >= 0) & (means <= lengths * (1 + 1e-9))).all():
+        raise UsageError(f"mean is {means}, and G {lengths}", mend="give 0 or more, and G at most")
     with np.errstate(divide="ignore", invalid="ignore"):
         squares = np.where(lengths > 0, lengths**2 / rates, 0.0)
-    return _over_draws(squares - np.asarray(mean, dtype=np.float64) ** 2, n)
+    return _over_draws(np.maximum(squares - means**2, 0.0), n)
+
+
+def decrease_bound(slopes: ArrayLike, variances: ArrayLike, *, rate: float, gamma: float) -> float:
+    """Give how much a loss falls at least, in expectation, in steps along estimated gradients.
+
+    It is rate / 2 times the sum of the slopes less rate^2 / (2 gamma) times that of the variances:
+    the less the gradient varies, the more the loss is sure to fall.
+
+    Parameters
+    ----------
+    slopes : array_like, shape (steps,)
+        Squared length of the exact gradient before each step.
+    variances : array_like, shape (steps,)
+        Of the estimate, its trace, as `estimator_variance` gives it.
+    rate : float
+        The learning rate, `gamma` at most.
+    gamma : float
+        The loss is 1/gamma-smooth: nowhere is it bent more than that.
+
+    Returns
+    -------
+    float
+        Below 0 where the estimate varies so much that the loss may rise.
+
+    Raises
+    ------
+    UsageError
+        If a number is out of its range, or the rate is above gamma.
+
+    References
+    ----------
+    arXiv 2505.02391. That its first sum is one of squared lengths is derived here: for one step,
+    from the smoothness, E[L(x - rate g)] <= L(x) - rate (1 - rate / (2 gamma)) slope
+    + rate^2 / (2 gamma) variance.
+
+    Examples
+    --------
+    >>> decrease_bound([4.0], [1.0], rate=0.5, gamma=1.0)
+    0.875
+    """
+    steep, noise = np.asarray(slopes, dtype=np.float64), np.asarray(variances, dtype=np.float64)
+    if steep.shape != noise.shape or not ((steep >= 0) & (noise >= 0)).all():
+        raise UsageError(
+            f"slopes are {steep} and variances {noise}", mend="give one of each a step, 0 or more"
+        )
+    if not 0 < rate <= gamma < math.inf:
+        raise UsageError(f"rate is {rate} and gamma {gamma}", mend="give a rate of gamma at most")
+    return float(rate / 2 * steep.sum() - rate**2 / (2 * gamma) * noise.sum())
 
 
 def check_penalty(alpha: float, beta: float) -> None:
@@ -411,6 +483,11 @@ def check_penalty(alpha: float, beta: float) -> None:
         raise UsageError(
             f"alpha is {alpha} and beta {beta}", mend="give alpha 0 or more, and beta 1 or more"
         )
+
+
+def _one_of(what: str, value: str, kind: Any) -> None:
+    if value not in get_args(kind):
+        raise UsageError(f"{what} is {value!r}", mend=f"give {' or '.join(get_args(kind))}")
 
 
 def _read(p: ArrayLike, G: ArrayLike) -> tuple[Floats, Floats]:

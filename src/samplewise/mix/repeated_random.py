@@ -2,8 +2,9 @@
 
 Each round trains on a share of the rows. Over the rounds all rows are seen, at the cost of a small
 set, and nothing has to be scored. Any method that picks a subset once must beat this at equal time.
-The rate of learning must fall over these short rounds (`RoundStream.steps` gives the length of its
-schedule, and `cosine_rate` the paper's): a schedule for full rounds that is cut short is worse.
+The rate of learning must fall over these short rounds: a schedule for full rounds that is cut short
+is worse. `RoundStream.steps` gives its length; the paper's code lets it fall from 0.1 to 0.0001, as
+`samplewise.measure.learning_rate.cosine_rate` does.
 
 Without replacement, and with a ratio of 1/k, a stream is plain shuffled training for 1/k of the
 epochs: what the method adds is the short schedule. So compare with that (``shuffled``), too. The
@@ -16,7 +17,6 @@ Source: arXiv 2305.18424.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -37,7 +37,7 @@ from samplewise.mix.rounds import (
     round_size,
 )
 
-__all__ = ["RepeatedRandom", "ShuffledEpochs", "StaticSubset", "cosine_rate"]
+__all__ = ["RepeatedRandom", "ShuffledEpochs", "StaticSubset"]
 
 
 @dataclass(frozen=True)
@@ -168,34 +168,6 @@ class ShuffledEpochs(Mixer):
         """Make the stream."""
         plan = Passes(sources.total, sources.total)
         return RoundStream(sources, setting, plan)
-
-
-def cosine_rate(step: int, steps: int, highest: float = 0.1, lowest: float = 1e-4) -> float:
-    """Give the rate of learning that falls along half a cosine.
-
-    Parameters
-    ----------
-    step : int
-        Steps that are behind, 0 to `steps`.
-    steps : int
-        Of the whole training: of its short rounds, not of full epochs.
-    highest, lowest : float
-        Before the first step and after the last; by default those of the paper's code.
-
-    Raises
-    ------
-    UsageError
-        If `step` is not from 0 to `steps`.
-
-    Examples
-    --------
-    >>> cosine_rate(0, 600), cosine_rate(600, 600)
-    (0.1, 0.0001)
-    """
-    if not 0 <= step <= steps or steps < 1:
-        raise UsageError(f"step is {step} of {steps}", mend="give a step from 0 to steps")
-    share = (1 + math.cos(math.pi * step / steps)) / 2
-    return lowest + (highest - lowest) * share
 
 
 def _read(path: str | None, sources: Sources, size: int) -> NDArray[np.float64] | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
-from samplewise.measure.compute_class import cosine_rate
+from samplewise.measure.learning_rate import cosine_rate
 from samplewise.train.document_streams import DocumentStreams, Window
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def train_on_streams(
         They must last for `steps`, or repeat.
     steps : int
     high, low, warm_up
-        As `samplewise.measure.compute_class.cosine_rate` takes them.
+        As `samplewise.measure.learning_rate.cosine_rate` takes them.
 
     Returns
     -------
