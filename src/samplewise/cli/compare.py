@@ -11,15 +11,19 @@ import typer
 
 from samplewise.cli.options import (
     Accept,
+    Alpha,
     Cache,
+    Elimination,
     Embed,
     EmbedUrl,
     Gold,
+    Indifference,
     Json,
     Label,
     MaxTokens,
     ModelName,
     Out,
+    Pooled,
     PoolFile,
     Problems,
     Question,
@@ -71,18 +75,10 @@ def select(
     held_out: Annotated[
         float, typer.Option(help="Share of the rows that the proxy judges by.")
     ] = 0.2,
-    elimination: Annotated[
-        bool, typer.Option(help="Whether methods that are clearly behind stop getting seeds.")
-    ] = True,
-    indifference: Annotated[
-        float, typer.Option(help="Difference in the main figure that does not matter.")
-    ] = 0.0,
-    alpha: Annotated[
-        float, typer.Option(help="Probability, at most, of losing the best method.")
-    ] = 0.05,
-    pooled: Annotated[
-        bool, typer.Option(help="Whether the values of all methods are taken to scatter alike.")
-    ] = True,
+    elimination: Elimination = True,
+    indifference: Indifference = 0.0,
+    alpha: Alpha = 0.05,
+    pooled: Pooled = True,
     rng: Annotated[int, typer.Option(help="The seed of all seeds.")] = 0,
     text: Text = None,
     label: Label = None,
@@ -211,18 +207,10 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Of the first loop.")] = None,
     seeds: Annotated[int, typer.Option(help="The most seeds a loop gets.")] = 5,
-    elimination: Annotated[
-        bool, typer.Option(help="Whether loops that are clearly behind stop getting seeds.")
-    ] = True,
-    indifference: Annotated[
-        float, typer.Option(help="Difference in the main figure that does not matter.")
-    ] = 0.0,
-    alpha: Annotated[
-        float, typer.Option(help="Probability, at most, of losing the best loop.")
-    ] = 0.05,
-    pooled: Annotated[
-        bool, typer.Option(help="Whether the values of all loops are taken to scatter alike.")
-    ] = True,
+    elimination: Elimination = True,
+    indifference: Indifference = 0.0,
+    alpha: Alpha = 0.05,
+    pooled: Pooled = True,
     rng: Annotated[int | None, typer.Option("--rng", help="The seed of all seeds.")] = None,
     resume: Resume = False,
     as_json: Json = False,

@@ -12,16 +12,20 @@ from samplewise.errors import UsageError
 
 __all__ = [
     "Accept",
+    "Alpha",
     "Cache",
+    "Elimination",
     "Embed",
     "EmbedUrl",
     "Gold",
+    "Indifference",
     "Json",
     "Label",
     "MaxTokens",
     "ModelName",
     "Out",
     "PoolFile",
+    "Pooled",
     "Problems",
     "Question",
     "Resume",
@@ -93,6 +97,15 @@ Template = Annotated[str | None, typer.Option(help="What it is asked, with {ques
 Question = Annotated[str | None, typer.Option(help="Field of the question.")]
 Gold = Annotated[str | None, typer.Option(help="Field of the right answer.")]
 Seed = Annotated[int, typer.Option("--rng", help="The seed.")]
+
+Elimination = Annotated[
+    bool, typer.Option(help="Whether what is clearly behind stops getting seeds.")
+]
+Indifference = Annotated[
+    float, typer.Option(help="Difference in the main figure that does not matter.")
+]
+Alpha = Annotated[float, typer.Option(help="Probability, at most, of losing the best.")]
+Pooled = Annotated[bool, typer.Option(help="Whether the values of all are taken to scatter alike.")]
 
 
 def settings(
