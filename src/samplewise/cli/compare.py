@@ -203,7 +203,7 @@ def train(
         str, typer.Option(help="Comma-separated: NAME or NAME:KNOB=VALUE. A plain way is added.")
     ],
     config: Annotated[
-        Path | None, typer.Option(help="TOML: steps, rng, model, rank, and the table [task].")
+        Path | None, typer.Option(help="TOML: steps, rng, model, rank, and a table 'task'.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Of the first loop.")] = None,
     seeds: Annotated[int, typer.Option(help="The most seeds a loop gets.")] = 5,

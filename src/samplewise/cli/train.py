@@ -19,7 +19,7 @@ def train(
     out: Out,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML: steps, rng, model, rival, and the tables [knobs] and [task]."),
+        typer.Option(help="TOML: steps, rng, model, rival, and tables 'knobs' and 'task'."),
     ] = None,
     knobs: Annotated[
         list[str] | None, typer.Option("--set", help="A knob of the loop: NAME=VALUE.")
