@@ -201,7 +201,7 @@ class Learner(ABC):
 class Loop(registry.Method, ABC, Generic[TaskT]):
     """Base of all loops.
 
-    A loop derives from it, sets `name` and `tasks`, and writes `start`.
+    A loop derives from it, sets `name` and `tasks`, and writes `start` and `rival`.
     """
 
     room: ClassVar[str] = "train"
