@@ -196,6 +196,25 @@ def test_without_weights_all_forms_learn_the_same():
     assert len({tuple(weights(learner).tolist()) for learner in ended}) == 1
 
 
+@pytest.mark.parametrize("value", [0.7, 0.9, -1 / 3])
+def test_alike_rewards_teach_nothing(monkeypatch, value):
+    learner = LengthControl(problems=2, samples=7, most_tokens=6, warm_up=0, kl=0.0).begin(
+        TASK, steps=1, rng=0
+    )
+    seen = []
+
+    def update(batch, gains):
+        seen.append(gains)
+        return 0.0, 0.0
+
+    worth = np.repeat([value, value / 3], 7)
+    monkeypatch.setattr(learner, "judge", lambda *_: (np.full(14, 3), worth))
+    monkeypatch.setattr(learner, "_update", update)
+    learner.advance()
+    assert seen[0].dtype == torch.float32
+    assert seen[0].abs().max() < 1e-8
+
+
 def test_a_cut_answer_is_wrong_and_the_longest():
     learner = LengthControl(form="linear", weight_long=1.0, most_tokens=6).begin(TASK, rng=0)
     batch = learner.policy.batch(["1="] * 3, ["1=1", "1=1", "12345"], ended=[True, False, False])

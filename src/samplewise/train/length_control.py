@@ -240,7 +240,8 @@ class LengthLearner(PolicyLearner):
         batch, right = self.draw(numbers, temperature=loop.temperature)
         lengths, worth = self.judge(numbers, batch, right)
         groups = torch.from_numpy(np.repeat(np.arange(loop.problems), loop.samples))
-        advantages = group_advantages(torch.from_numpy(worth).float(), groups, scale=loop.scale)
+        # In double precision: of alike rewards a rounding would be left, to divide by 1e-6.
+        advantages = group_advantages(torch.from_numpy(worth), groups, scale=loop.scale).float()
         loss, divergence = self._update(batch, advantages.to(batch.ids.device))
         return {
             "loss": loss,
