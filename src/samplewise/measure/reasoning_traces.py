@@ -183,7 +183,7 @@ def summarise_lengths(
         tokens=float(tokens.mean()),
         right_tokens=_mean(tokens[correct]),
         wrong_tokens=_mean(tokens[wrong]),
-        unfinished=float(1 - ended.mean()),
+        unfinished=float((~ended).mean()),
         tokens_per_right=float(tokens.sum() / correct.sum()) if correct.any() else math.inf,
         excess=(
             _welch(tokens[wrong], tokens[correct], confidence)
