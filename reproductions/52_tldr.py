@@ -8,18 +8,23 @@ in fewer tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from harness import Result, Value, interval, reproduce, weigh
 from samplewise.decode.stop_temperature import geometric_length, stop_probability
+from samplewise.decode.thinking_diagnosis import diagnose_thinking
 from samplewise.train.length_control import LEVELS, LengthControl, tldr_reward
 
 Array = NDArray[Any]
 Table = dict[str, dict[str, Value]]
+Figures = dict[str, tuple[Any, Any]]
+"""Name of a figure -> before and after training."""
 
 PAPER: Mapping[str, Table] = {
     "claims (no figure was at hand but this)": {
@@ -49,9 +54,10 @@ def main(quick: bool) -> Result:
         name: [stop_process(seed, updates, **how) for seed in range(seeds)]  # type: ignore[arg-type]
         for name, how in FORMS.items()
     }
-    runs = [
+    trained = [
         transformer(seed, *((5, 3) if quick else (400, 150))) for seed in range(2 if quick else 3)
     ]
+    runs, diagnoses = zip(*trained, strict=True)
     agrees, why = judge(chains, runs)
     return Result(
         paper="Making Small Language Models Efficient Reasoners: Intervention, Supervision, "
@@ -63,12 +69,15 @@ def main(quick: bool) -> Result:
         f"{GROUP}, {updates:,} updates of {STEP}, {seeds} seeds; accuracy and length of 4,000 "
         "draws. Transformer: two layers of width 64 that read characters and work out sums in base "
         "5, up to six times over; length-control in its target form, likeliest answers to held-out "
-        f"sums before and after, {len(runs)} seeds.",
+        f"sums before and after, {len(runs)} seeds. Diagnosis: an answer drawn to each of "
+        "them at temperature 1; thinking is the working, = ends it, and a sentence ends with each "
+        "pass through the sum. Length is in tokens of thinking, and a cut answer is wrong.",
         paper_figures=PAPER,
         our_figures={
             "stop process": chain_table(chains),
             "when designed": {"stop process": {"accuracy, length": EXPECTED}},
             "transformer that works out sums": run_table(runs),
+            "diagnosis of its drawn answers": run_table(diagnoses),
             "stop temperature, mean length of thinking that ends with 1% a token": {
                 f"tau {tau}": {
                     "length": round(geometric_length(stop_probability(0.01, tau)), 2),
@@ -126,17 +135,54 @@ def measure(w: Array, random: np.random.Generator) -> tuple[float, float]:
     return float((ended & (lengths >= needs)).mean()), float(lengths.mean())
 
 
-def transformer(seed: int, warm_up: int, steps: int) -> dict[str, tuple[float, float]]:
-    """Train the small transformer; give its figures before and after."""
+def transformer(seed: int, warm_up: int, steps: int) -> list[Figures]:
+    """Train the small transformer; give its figures and its diagnosis, before and after."""
     loop = LengthControl(learning_rate=5e-4, warm_up=warm_up)
     learner: Any = loop.begin(steps=steps, rng=seed)
     while learner.done < warm_up:
         learner.advance()
-    before = learner.evaluate()
+    before = learner.evaluate(), diagnose(learner, seed)
     while learner.done < learner.steps:
         learner.advance()
-    after = learner.evaluate()
-    return {name: (before[name], after[name]) for name in before}
+    after = learner.evaluate(), diagnose(learner, seed)
+    return [
+        {name: (old[name], new[name]) for name in old}
+        for old, new in zip(before, after, strict=True)
+    ]
+
+
+def diagnose(learner: Any, seed: int) -> dict[str, float | None]:
+    """Draw an answer to each held-out problem, and diagnose its thinking."""
+    policy, task = learner.policy, learner.task
+    prompts = [learner.ask(number) for number in learner.tested]
+    random = torch.Generator().manual_seed(seed)  # the learner's own goes on as without
+    batch = policy.sample(prompts, most=learner.most, random=random)
+    (mark,), (pause,) = policy.encode("="), policy.encode(";")
+    found = diagnose_thinking(
+        policy.model,
+        [ids[read > 0].numpy() for ids, read in zip(batch.ids, batch.read, strict=True)],
+        [len(policy.encode(prompt)) for prompt in prompts],
+        task.rewards(learner.tested, policy.texts(batch)),
+        end=mark,
+        sentences=lambda ids: np.isin(np.append(ids[1:], 0), [mark, pause]),
+        marks_in_prompt=False,
+        finished=((batch.ids == policy.end) & batch.response).any(dim=1).numpy(),
+        problems=[number // len(LEVELS) for number in learner.tested],
+    )
+    lengths, ends = found.lengths, found.ends
+    return {
+        "accuracy": lengths.accuracy,
+        "length": lengths.tokens,
+        "length of right": lengths.right_tokens,
+        "length of wrong": lengths.wrong_tokens,
+        "wrong longer by, within problems": lengths.excess and lengths.excess.mean,
+        "share unfinished": lengths.unfinished,
+        "tokens per right answer": lengths.tokens_per_right,
+        "end: mean probability": float(ends.probabilities.mean()) if len(ends.ranks) else None,
+        "end: among the 5 likeliest": ends.among(5),
+        "end: among them, not chosen": ends.passed_over(5),
+        "4-grams that repeat": found.repetition,
+    }
 
 
 def chain_table(chains: Mapping[str, list[Array]]) -> Table:
@@ -152,20 +198,26 @@ def chain_table(chains: Mapping[str, list[Array]]) -> Table:
     }
 
 
-def run_table(runs: list[dict[str, tuple[float, float]]]) -> Table:
+def run_table(runs: Sequence[Figures]) -> Table:
     """Lay out each figure before and after."""
     return {
         name: {
-            when: interval([run[name][place] for run in runs])
+            when: over_seeds([run[name][place] for run in runs])
             for place, when in enumerate(("before", "after"))
         }
         for name in runs[0]
     }
 
 
-def judge(
-    chains: Mapping[str, list[Array]], runs: list[dict[str, tuple[float, float]]]
-) -> tuple[Any, str]:
+def over_seeds(values: Sequence[float | None]) -> Value:
+    """Give the interval, or say in how many runs there is no such figure."""
+    found = [value for value in values if value is not None and math.isfinite(value)]
+    if len(found) == len(values):
+        return interval(found)
+    return f"none in {len(values) - len(found)} of {len(values)} runs"
+
+
+def judge(chains: Mapping[str, list[Array]], runs: Sequence[Figures]) -> tuple[Any, str]:
     """Say which claims hold."""
 
     def every(values: list[bool]) -> int:
