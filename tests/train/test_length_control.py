@@ -54,6 +54,16 @@ def test_the_forms_by_hand():
     np.testing.assert_allclose(worth("correct-only"), [0.95, 0.7, 0])
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_giving_up_early_pays_but_in_the_correct_only_form(form):
+    worth = tldr_reward([0, 0, 0], [5, 40, 90], longest=100, weight=0.5, target=10, form=form)
+    gains = advantages(worth)
+    if form == "correct-only":
+        assert not gains.any()
+    else:
+        assert gains[0] > gains[1] > gains[2]
+
+
 def test_alike_rewards_have_no_advantage():
     assert advantages([0.4] * 5).tolist() == [0] * 5
 

@@ -62,7 +62,8 @@ class LengthControl(Loop[Problems]):
     temperature : float
         Of the answers.
     most_tokens : int, optional
-        Of an answer; by default what the task says. One that is cut is wrong, and that long.
+        Of an answer, with the token that ends it, as all lengths here; by default what the task
+        says. One that is cut is wrong, and that long.
     warm_up : int
         Steps by which a small model first imitates solutions.
     form : {'target', 'linear', 'correct-only'}
