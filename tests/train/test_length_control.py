@@ -12,6 +12,7 @@ from samplewise.train.length_control import (
 )
 from samplewise.train.objectives import group_advantages, grpo_loss, kl_estimate
 from samplewise.train.policy import Policy
+from samplewise.train.problems import Arithmetic
 from samplewise.train.worked_sums import WorkedSums
 
 FORMS = ("target", "linear", "correct-only")
@@ -223,6 +224,14 @@ def test_alike_rewards_teach_nothing(monkeypatch, value):
     learner.advance()
     assert seen[0].dtype == torch.float32
     assert seen[0].abs().max() < 1e-8
+
+
+def test_an_answer_is_as_long_as_the_task_says():
+    tasks = TASK, Arithmetic(terms=9, problems=30, test=4)
+    found = [LengthControl().begin(task, rng=0).most for task in tasks]
+    assert found == [task.longest for task in tasks]
+    assert len(set(found)) == 2
+    assert LengthControl(most_tokens=6).begin(TASK, rng=0).most == 6
 
 
 def test_a_cut_answer_is_wrong_and_the_longest():

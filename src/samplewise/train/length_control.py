@@ -311,6 +311,10 @@ class _Levelled(Problems):
         self.task = task
 
     @property
+    def longest(self) -> int:
+        return self.task.longest
+
+    @property
     def count(self) -> int:
         return len(LEVELS) * self.task.count
 
