@@ -8,29 +8,49 @@ in fewer tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from harness import Result, Value, interval, reproduce, weigh
-from samplewise.decode.stop_temperature import geometric_length, stop_probability
+from samplewise.decode.samplers import PLAIN
+from samplewise.decode.stop_temperature import (
+    BudgetForcing,
+    StopTemperature,
+    geometric_length,
+    stop_probability,
+)
+from samplewise.decode.thinking_diagnosis import diagnose_thinking
+from samplewise.measure.reasoning_traces import tokens_saved
 from samplewise.train.length_control import LEVELS, LengthControl, tldr_reward
 
 Array = NDArray[Any]
 Table = dict[str, dict[str, Value]]
+Figures = dict[str, tuple[Any, Any]]
+"""Name of a figure -> before and after training."""
 
 PAPER: Mapping[str, Table] = {
     "claims (no figure was at hand but this)": {
         "TLDR": {"claim": "about 50% fewer tokens than the start, little or no accuracy lost"},
         "levels": {"claim": "one model with short, medium and long traces"},
         "stop temperature": {"claim": "a better trade-off than budget forcing"},
+        "diagnosis": {
+            "claim": "wrong answers are longer; the end of thinking is among the 5 likeliest "
+            "tokens 87.5% of the time and yet not chosen (a secondary source)"
+        },
     },
 }
 EXPECTED = (
     "linear form, when designed: short 0.98, 9; medium 0.98, 9; long 0.99, 15 (start 0.88, 26)"
 )
+Curve = dict[str, tuple[float, float]]
+"""Setting -> mean length and accuracy."""
+TAUS = (0.5, 0.8, 1.0, 1.25, 2.0, 4.0, 8.0)
+BUDGETS = (4, 8, 12, 16, 20, 24, 28, 32, 36)
 LONGEST, GROUP, STEP = 64, 16, 0.05
 WEIGHTS = np.array([1.0, 0.3, 0.0])  # of short, medium and long
 TARGETS = np.array([0.1, 0.3, 1.0]) * LONGEST
@@ -49,10 +69,12 @@ def main(quick: bool) -> Result:
         name: [stop_process(seed, updates, **how) for seed in range(seeds)]  # type: ignore[arg-type]
         for name, how in FORMS.items()
     }
-    runs = [
+    trained = [
         transformer(seed, *((5, 3) if quick else (400, 150))) for seed in range(2 if quick else 3)
     ]
-    agrees, why = judge(chains, runs)
+    runs, diagnoses, steered = zip(*trained, strict=True)
+    savings = [saving(run) for run in steered]
+    agrees, why = judge(chains, runs, diagnoses, savings)
     return Result(
         paper="Making Small Language Models Efficient Reasoners: Intervention, Supervision, "
         "Reinforcement, arXiv 2505.07961",
@@ -63,12 +85,21 @@ def main(quick: bool) -> Result:
         f"{GROUP}, {updates:,} updates of {STEP}, {seeds} seeds; accuracy and length of 4,000 "
         "draws. Transformer: two layers of width 64 that read characters and work out sums in base "
         "5, up to six times over; length-control in its target form, likeliest answers to held-out "
-        f"sums before and after, {len(runs)} seeds.",
+        f"sums before and after, {len(runs)} seeds. Diagnosis: an answer drawn to each of "
+        "them at temperature 1; thinking is the working, = ends it, and a sentence ends with each "
+        "pass through the sum. Length is in tokens of thinking, and a cut answer is wrong. "
+        "Steered: a drawn long answer to each before training, of whose tokens all count; "
+        "saved is the mean over the accuracies that both curves reach.",
         paper_figures=PAPER,
         our_figures={
             "stop process": chain_table(chains),
             "when designed": {"stop process": {"accuracy, length": EXPECTED}},
             "transformer that works out sums": run_table(runs),
+            "diagnosis of its drawn answers": run_table(diagnoses),
+            "before training, the end of thinking steered": curve_table(steered),
+            "stop temperature against budget forcing at equal accuracy": {
+                "transformer before training": {"share of tokens saved": over_seeds(savings)}
+            },
             "stop temperature, mean length of thinking that ends with 1% a token": {
                 f"tau {tau}": {
                     "length": round(geometric_length(stop_probability(0.01, tau)), 2),
@@ -126,17 +157,119 @@ def measure(w: Array, random: np.random.Generator) -> tuple[float, float]:
     return float((ended & (lengths >= needs)).mean()), float(lengths.mean())
 
 
-def transformer(seed: int, warm_up: int, steps: int) -> dict[str, tuple[float, float]]:
-    """Train the small transformer; give its figures before and after."""
+def transformer(seed: int, warm_up: int, steps: int) -> tuple[Figures, Figures, dict[str, Curve]]:
+    """Train the small transformer; give its figures, its diagnosis, and its curves at the start."""
     loop = LengthControl(learning_rate=5e-4, warm_up=warm_up)
     learner: Any = loop.begin(steps=steps, rng=seed)
     while learner.done < warm_up:
         learner.advance()
-    before = learner.evaluate()
+    before, steering = (learner.evaluate(), diagnose(learner, seed)), curves(learner, seed)
     while learner.done < learner.steps:
         learner.advance()
-    after = learner.evaluate()
-    return {name: (before[name], after[name]) for name in before}
+    after = learner.evaluate(), diagnose(learner, seed)
+    figures, diagnosis = (
+        {name: (old[name], new[name]) for name in old}
+        for old, new in zip(before, after, strict=True)
+    )
+    return figures, diagnosis, steering
+
+
+def diagnose(learner: Any, seed: int) -> dict[str, float | None]:
+    """Draw an answer to each held-out problem, and diagnose its thinking."""
+    policy, task = learner.policy, learner.task
+    prompts = [learner.ask(number) for number in learner.tested]
+    random = torch.Generator().manual_seed(seed)  # the learner's own goes on as without
+    batch = policy.sample(prompts, most=learner.most, random=random)
+    (mark,), (pause,) = policy.encode("="), policy.encode(";")
+    found = diagnose_thinking(
+        policy.model,
+        [ids[read > 0].numpy() for ids, read in zip(batch.ids, batch.read, strict=True)],
+        [len(policy.encode(prompt)) for prompt in prompts],
+        task.rewards(learner.tested, policy.texts(batch)),
+        end=mark,
+        sentences=lambda ids: np.isin(np.append(ids[1:], 0), [mark, pause]),
+        marks_in_prompt=False,
+        finished=((batch.ids == policy.end) & batch.response).any(dim=1).numpy(),
+        problems=[number // len(LEVELS) for number in learner.tested],
+    )
+    lengths, ends = found.lengths, found.ends
+    return {
+        "accuracy": lengths.accuracy,
+        "length": lengths.tokens,
+        "length of right": lengths.right_tokens,
+        "length of wrong": lengths.wrong_tokens,
+        "wrong longer by, within problems": lengths.excess and lengths.excess.mean,
+        "share unfinished": lengths.unfinished,
+        "tokens per right answer": lengths.tokens_per_right,
+        "end: mean probability": float(ends.probabilities.mean()) if len(ends.ranks) else None,
+        "end: among the 5 likeliest": ends.among(5),
+        "end: among them, not chosen": ends.passed_over(5),
+        "4-grams that repeat": found.repetition,
+    }
+
+
+def curves(learner: Any, seed: int) -> dict[str, Curve]:
+    """Give length and accuracy of drawn answers for each setting of what ends thinking."""
+    (mark,) = learner.policy.encode("=")
+    samplers: dict[str, dict[str, Any]] = {
+        "stop temperature": {f"tau {tau}": StopTemperature(tau=tau, end=mark) for tau in TAUS},
+        "budget forcing": {
+            f"{budget} tokens": BudgetForcing(longest=budget, end=mark) for budget in BUDGETS
+        },
+    }
+    return {
+        kind: {name: steer(learner, sampler, seed) for name, sampler in settings.items()}
+        for kind, settings in samplers.items()
+    }
+
+
+def steer(learner: Any, sampler: Any, seed: int) -> tuple[float, float]:
+    """Draw a long answer to each held-out sum with a sampler; give mean length and accuracy."""
+    policy = learner.policy
+    numbers = list(learner.tested)[LEVELS.index("long") :: len(LEVELS)]
+    prompts = torch.tensor([policy.encode(learner.ask(number)) for number in numbers])
+    width, processor = prompts.shape[1], sampler.processor()
+
+    def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        # The = of the prompt ends no thinking: one other token stands for the prompt.
+        return processor(torch.nn.functional.pad(ids[:, width:], (1, 0)), scores)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        ids = policy.model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            logits_processor=[process],
+            max_new_tokens=learner.most,
+            **PLAIN,
+        )[:, width:]
+    texts = [policy.decode(row.tolist()) for row in ids]
+    right = np.array(learner.task.rewards(numbers, texts)) > 0
+    lengths = (ids != policy.padding).sum(dim=1).numpy()
+    ended = (ids == policy.end).any(dim=1).numpy()
+    return float(lengths.mean()), float((right & ended).mean())
+
+
+def curve_table(found: Sequence[dict[str, Curve]]) -> Table:
+    """Lay out the curves, means over seeds."""
+    return {
+        f"{kind}, {name}": {
+            what: float(np.mean([run[kind][name][place] for run in found]))
+            for place, what in enumerate(("length", "accuracy"))
+        }
+        for kind, settings in found[0].items()
+        for name in settings
+    }
+
+
+def saving(run: Mapping[str, Curve]) -> float | None:
+    """Say what share of its rival's tokens the stop temperature saves at equal accuracy."""
+    rival, mine = (
+        tuple(np.transpose(list(run[kind].values())))
+        for kind in ("budget forcing", "stop temperature")
+    )
+    found = tokens_saved(rival, mine)
+    return found and found.share
 
 
 def chain_table(chains: Mapping[str, list[Array]]) -> Table:
@@ -152,19 +285,30 @@ def chain_table(chains: Mapping[str, list[Array]]) -> Table:
     }
 
 
-def run_table(runs: list[dict[str, tuple[float, float]]]) -> Table:
+def run_table(runs: Sequence[Figures]) -> Table:
     """Lay out each figure before and after."""
     return {
         name: {
-            when: interval([run[name][place] for run in runs])
+            when: over_seeds([run[name][place] for run in runs])
             for place, when in enumerate(("before", "after"))
         }
         for name in runs[0]
     }
 
 
+def over_seeds(values: Sequence[float | None]) -> Value:
+    """Give the interval, or say in how many runs there is no such figure."""
+    found = [value for value in values if value is not None and math.isfinite(value)]
+    if len(found) == len(values):
+        return interval(found)
+    return f"none in {len(values) - len(found)} of {len(values)} runs"
+
+
 def judge(
-    chains: Mapping[str, list[Array]], runs: list[dict[str, tuple[float, float]]]
+    chains: Mapping[str, list[Array]],
+    runs: Sequence[Figures],
+    diagnoses: Sequence[Figures],
+    savings: Sequence[float | None],
 ) -> tuple[Any, str]:
     """Say which claims hold."""
 
@@ -185,6 +329,15 @@ def judge(
             ),
             "target form: short < medium < long": every(
                 [bool((np.diff(one) > 0).all()) for one in lengths]
+            ),
+            "diagnosis before: wrong answers are longer": every(
+                [(run["wrong longer by, within problems"][0] or 0) > 0 for run in diagnoses]
+            ),
+            "diagnosis before: at most places = is among the 5 likeliest, not chosen": every(
+                [(run["end: among them, not chosen"][0] or 0) > 0.5 for run in diagnoses]
+            ),
+            "transformer before: stop temperature saves tokens against budget forcing": every(
+                [(share or 0) > 0 for share in savings]
             ),
             "transformer: half of the tokens of short answers": every([one < 0.5 for one in saved]),
             "transformer: at most two points of accuracy lost": every(

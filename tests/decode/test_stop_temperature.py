@@ -1,10 +1,13 @@
 """Ends of thinking against their closed forms, exactly and on chains."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from samplewise.decode.samplers import make_processors
 from samplewise.decode.stop_temperature import (
@@ -83,13 +86,57 @@ def test_after_the_end_nothing_changes():
     assert not torch.equal(marked[2], scores[2]), "begun again"
 
 
+@pytest.mark.parametrize("tau", [0.3, 1.25, 4.0])
+def test_the_logit_form_divides_one_score_and_keeps_the_others_proportions(tau):
+    scores = random_scores()
+    scores[:, 2] = scores[:, 2].abs()
+    found = StopTemperature(tau=tau, form="logit").processor()(PROMPT.expand(4, 2), scores)
+    np.testing.assert_allclose(found[:, 2], scores[:, 2] / tau)
+    others = [0, 1, *range(3, 9)]
+    assert torch.equal(found[:, others], scores[:, others])
+
+
+def test_the_logit_form_warns_once_where_it_works_both_ways():
+    processor = StopTemperature(tau=2.0, form="logit").processor()
+    over = torch.tensor([[2, 6]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for score, ids in ((1.0, PROMPT), (3.0, PROMPT), (-1.0, over)):
+            processor(ids, torch.tensor([[0.0, 0.0, score]]))
+    with pytest.warns(UserWarning, match="backwards"):
+        processor(PROMPT, torch.tensor([[0.0, 0.0, -1.0]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        processor(PROMPT, torch.tensor([[0.0, 0.0, 1.0]]))
+        StopTemperature(tau=2.0).processor()(PROMPT.expand(2, 2), torch.eye(3)[1:] - 0.5)
+
+
+def test_greedy_decoding_changes_only_where_the_end_becomes_the_likeliest():
+    scores = random_scores(rows=400, vocabulary=4)
+    ids, before = PROMPT.expand(400, 2), scores.softmax(dim=1)
+    others = before[:, [0, 1, 3]].amax(dim=1)
+    changed = 0
+    for tau in (0.5, 2.0):
+        after = law(StopTemperature(tau=tau), ids, scores).argmax(dim=1)
+        ends = before[:, 2] ** (1 / tau) > others
+        assert torch.equal(after == 2, ends)
+        changed += (after != before.argmax(dim=1)).sum().item()
+        kept = ~ends & (before.argmax(dim=1) != 2)
+        assert torch.equal(after[kept], before.argmax(dim=1)[kept])
+    assert changed > 20
+
+
 @pytest.mark.parametrize("tau", [0.8, 1.0, 1.25, 2.0])
 def test_chains_have_the_mean_length_of_the_formula(tau):
-    p, longest, count = 0.1, 60, 20_000
-    scores = torch.tensor([[math.log(1 - p), -math.inf, math.log(p)]], dtype=torch.float64)
-    ended = law(StopTemperature(tau=tau), PROMPT, scores)[0, 2].item()
-    random = np.random.default_rng(0)
-    lengths = np.minimum(random.geometric(ended, count), longest)
+    p, longest, count = 0.1, 40, 20_000
+    scores = torch.tensor([[math.log(1 - p), -math.inf, math.log(p)]]).expand(count, 3)
+    processor, random = StopTemperature(tau=tau).processor(), torch.Generator().manual_seed(0)
+    ids = torch.zeros(count, 1, dtype=torch.long)  # a prompt
+    for _ in range(longest):
+        chances = processor(ids, scores).softmax(dim=1)
+        ids = torch.cat([ids, torch.multinomial(chances, 1, generator=random)], dim=1)
+    ends = ids == 2
+    lengths = torch.where(ends.any(dim=1), ends.int().argmax(dim=1), longest).double()
     away = abs(lengths.mean() - geometric_length(stop_probability(p, tau), longest))
     assert away < 3 * lengths.std() / math.sqrt(count)
 
@@ -130,6 +177,36 @@ def test_the_end_becomes_a_wait_with_all_of_its_probability():
     assert spent[3].item() == pytest.approx((before[3] / (1 - before[2])).item(), abs=1e-9)
 
 
+def test_a_budget_is_of_what_comes_after_the_last_begin():
+    scores = torch.zeros(4, 10)
+    ids = torch.tensor([[5, 7, 5, 5], [7, 2, 7, 5], [7, 5, 2, 5], [5, 5, 5, 5]])
+    found = BudgetForcing(begin=7, shortest=2, longest=2).processor()(ids, scores)
+    forced, early, over, never = found
+    assert torch.isfinite(forced).nonzero().flatten().tolist() == [2]
+    assert torch.isinf(early).nonzero().flatten().tolist() == [2]
+    assert torch.equal(over, scores[0])
+    assert torch.equal(never, scores[0])
+
+
+def test_a_word_to_wait_comes_as_often_as_it_may():
+    scores = torch.tensor([[-9.0, -math.inf, 0.0, -math.inf]])  # it ends, if it may
+    text = draw(BudgetForcing(shortest=5, longest=9, wait=3, waits=2), scores, seed=0)
+    assert text == [3, 3, 0, 0, 0, 2]
+
+
+def test_the_order_of_processors_is_that_of_generate():
+    made = make_processors(
+        repetition_penalty=1.3, temperature=0.7, top_k=5, top_p=0.9, extra=[StopTemperature()]
+    )
+    assert [type(one).__name__ for one in made] == [
+        "RepetitionPenaltyLogitsProcessor",
+        "TemperatureLogitsWarper",
+        "StopProcessor",
+        "TopKLogitsWarper",
+        "TopPLogitsWarper",
+    ]
+
+
 def test_it_comes_before_what_cuts_tokens_off():
     scores = torch.tensor([[3.0, 2.9, 2.0, 1.0]])
     kept = make_processors(top_k=2, extra=[StopTemperature(tau=50.0)])(PROMPT, scores)
@@ -141,11 +218,29 @@ def test_marks(tiny):
     assert mark_token(tokenizer, "a") == tokenizer.encode("a")[0]
     with pytest.raises(UsageError, match="tokens"):
         mark_token(tokenizer, "</think>")
+    with pytest.raises(UsageError, match="0 tokens"):
+        mark_token(tokenizer, "")
+
+
+def test_a_mark_that_the_model_does_not_know_is_refused():
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "<think>": 1}, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>")
+    assert mark_token(tokenizer, "<think>") == 1
+    with pytest.raises(UsageError, match="</think>"):
+        mark_token(tokenizer, "</think>")
 
 
 @pytest.mark.parametrize(
     "knobs",
-    [{"tau": 0.0}, {"tau": math.inf}, {"end": -1}, {"end": 3, "begin": 3}, {"form": "x"}],
+    [
+        {"tau": 0.0},
+        {"tau": -1.0},
+        {"tau": math.nan},
+        {"tau": math.inf},
+        {"end": -1},
+        {"end": 3, "begin": 3},
+        {"form": "x"},
+    ],
 )
 def test_bad_knobs_are_refused(knobs):
     with pytest.raises(UsageError, match=next(iter(knobs))):

@@ -12,6 +12,7 @@ from samplewise.train.length_control import (
 )
 from samplewise.train.objectives import group_advantages, grpo_loss, kl_estimate
 from samplewise.train.policy import Policy
+from samplewise.train.problems import Arithmetic
 from samplewise.train.worked_sums import WorkedSums
 
 FORMS = ("target", "linear", "correct-only")
@@ -52,6 +53,16 @@ def test_the_forms_by_hand():
     np.testing.assert_allclose(worth("target"), [1, 0.8, -0.4])
     np.testing.assert_allclose(worth("linear"), [0.95, 0.7, -0.6])
     np.testing.assert_allclose(worth("correct-only"), [0.95, 0.7, 0])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_giving_up_early_pays_but_in_the_correct_only_form(form):
+    worth = tldr_reward([0, 0, 0], [5, 40, 90], longest=100, weight=0.5, target=10, form=form)
+    gains = advantages(worth)
+    if form == "correct-only":
+        assert not gains.any()
+    else:
+        assert gains[0] > gains[1] > gains[2]
 
 
 def test_alike_rewards_have_no_advantage():
@@ -194,6 +205,33 @@ def test_without_weights_all_forms_learn_the_same():
         run(form=form, warm_up=1, weight_short=0, weight_medium=0, weight_long=0) for form in FORMS
     ]
     assert len({tuple(weights(learner).tolist()) for learner in ended}) == 1
+
+
+@pytest.mark.parametrize("value", [0.7, 0.9, -1 / 3])
+def test_alike_rewards_teach_nothing(monkeypatch, value):
+    learner = LengthControl(problems=2, samples=7, most_tokens=6, warm_up=0, kl=0.0).begin(
+        TASK, steps=1, rng=0
+    )
+    seen = []
+
+    def update(batch, gains):
+        seen.append(gains)
+        return 0.0, 0.0
+
+    worth = np.repeat([value, value / 3], 7)
+    monkeypatch.setattr(learner, "judge", lambda *_: (np.full(14, 3), worth))
+    monkeypatch.setattr(learner, "_update", update)
+    learner.advance()
+    assert seen[0].dtype == torch.float32
+    assert seen[0].abs().max() < 1e-8
+
+
+def test_an_answer_is_as_long_as_the_task_says():
+    tasks = TASK, Arithmetic(terms=9, problems=30, test=4)
+    found = [LengthControl().begin(task, rng=0).most for task in tasks]
+    assert found == [task.longest for task in tasks]
+    assert len(set(found)) == 2
+    assert LengthControl(most_tokens=6).begin(TASK, rng=0).most == 6
 
 
 def test_a_cut_answer_is_wrong_and_the_longest():

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -31,6 +32,11 @@ else:
 
 __all__ = ["BudgetForcing", "StopTemperature", "geometric_length", "mark_token", "stop_probability"]
 
+_BACKWARDS = (
+    "the end's score is above 0 at some steps and below at others, where the logit form works "
+    "backwards: take form='logprob'"
+)
+
 
 @dataclass(frozen=True)
 class StopTemperature(Sampler):
@@ -38,7 +44,9 @@ class StopTemperature(Sampler):
 
     With probability p of the end, ``logprob`` gives it p^(1/tau) against 1 - p for all others
     together, whose proportions stay; ``logit`` divides its score by tau, which depends on what is
-    added to all scores, and works backwards where the score is negative. Both are reconstructed.
+    added to all scores, and works backwards where the score is negative; where it is now above 0
+    and now below, there is a warning. Both are reconstructed. Where the likeliest token is taken
+    each time, either does something only where it makes the end the likeliest, or no longer so.
 
     Parameters
     ----------
@@ -80,8 +88,19 @@ class StopTemperature(Sampler):
         _check_marks(self.end, self.begin)
 
     def processor(self) -> LogitsProcessor:
-        """Make one for `generate`; it keeps no state."""
-        return _processor_class()(self._process)
+        """Make one for `generate`; all it remembers is what it has to warn of."""
+        signs: set[bool] = set()
+
+        def process(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            found = self._process(ids, scores)
+            if self.form == "logit" and self.tau != 1 and len(signs) < 2:
+                active = scores[thinking(ids, self.end, self.begin), self.end]
+                signs.update((active[active.isfinite() & (active != 0)] > 0).tolist())
+                if len(signs) == 2:
+                    warnings.warn(_BACKWARDS, stacklevel=2)
+            return found
+
+        return _processor_class()(process)
 
     def _process(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Give other scores to the end, in rows that think."""

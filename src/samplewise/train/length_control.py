@@ -62,7 +62,8 @@ class LengthControl(Loop[Problems]):
     temperature : float
         Of the answers.
     most_tokens : int, optional
-        Of an answer; by default what the task says. One that is cut is wrong, and that long.
+        Of an answer, with the token that ends it, as all lengths here; by default what the task
+        says. One that is cut is wrong, and that long.
     warm_up : int
         Steps by which a small model first imitates solutions.
     form : {'target', 'linear', 'correct-only'}
@@ -240,7 +241,8 @@ class LengthLearner(PolicyLearner):
         batch, right = self.draw(numbers, temperature=loop.temperature)
         lengths, worth = self.judge(numbers, batch, right)
         groups = torch.from_numpy(np.repeat(np.arange(loop.problems), loop.samples))
-        advantages = group_advantages(torch.from_numpy(worth).float(), groups, scale=loop.scale)
+        # In double precision: of alike rewards a rounding would be left, to divide by 1e-6.
+        advantages = group_advantages(torch.from_numpy(worth), groups, scale=loop.scale).float()
         loss, divergence = self._update(batch, advantages.to(batch.ids.device))
         return {
             "loss": loss,
@@ -307,6 +309,10 @@ class _Levelled(Problems):
 
     def __init__(self, task: Problems) -> None:
         self.task = task
+
+    @property
+    def longest(self) -> int:
+        return self.task.longest
 
     @property
     def count(self) -> int:
