@@ -315,6 +315,10 @@ class _Levelled(Problems):
         return self.task.longest
 
     @property
+    def solved(self) -> bool:
+        return self.task.solved
+
+    @property
     def count(self) -> int:
         return len(LEVELS) * self.task.count
 
