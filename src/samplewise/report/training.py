@@ -182,15 +182,14 @@ def summarise_training(
 
 
 def _beside(rival: Beside | None, loop: str, knobs: Mapping[str, Any]) -> dict[str, Any]:
-    """Gather what is shown of a rival: of the same loop, the knobs that differ."""
+    """Gather what is shown of a rival, and those of its knobs that differ from the loop's."""
     if rival is None:
         return {"rival": None, "verdict": f"No rival was trained beside {loop}."}
     rows = rival.rows()
-    same = knobs if rival.name == loop else {}
     other = {
         name: value
         for name, value in rival.knobs.items()
-        if value is not None and same.get(name, knobs) != value
+        if value is not None and knobs.get(name, knobs) != value
     }
     shown = {
         "loop": rival.name,
