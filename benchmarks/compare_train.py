@@ -17,14 +17,13 @@ from rich.table import Table
 from harness import record
 from samplewise.jobs.training_comparison import LoopsJob, run_compare_training
 
-SEEDS = 5
+SEEDS = 3
 GROUPS: dict[str, tuple[list[str], int]] = {  # loops, and steps of the first
     "sums, from own answers": (["raft", "raft++", "grpo"], 60),
-    "sums, allocation of answers": (["raft++:allocation=gradient-variance"], 60),
-    "sums, for the best of many": (["confidence-limited:attempts=64"], 150),
+    "sums, for the best of many": (["confidence-limited:attempts=64"], 100),
     "worked sums, length": (["length-control"], 60),
     "short programs": (["self-sampled"], 100),
-    "word problems": (["program-distillation"], 150),
+    "word problems": (["program-distillation"], 100),
 }
 
 
