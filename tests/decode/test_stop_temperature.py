@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from samplewise.decode.samplers import make_processors
+from samplewise.decode.samplers import PLAIN, make_processors
 from samplewise.decode.stop_temperature import (
     BudgetForcing,
     StopTemperature,
@@ -67,6 +67,11 @@ def test_limits():
     assert stop_probability(0.3, 1e9) == pytest.approx(1 / (2 - 0.3))
     assert stop_probability(0.3, 1e-3) == pytest.approx(0.0)
     assert all(np.diff([stop_probability(0.3, tau) for tau in (0.2, 0.5, 1, 2, 9)]) > 0)
+    for p in (0.01, 0.3, 0.9):
+        scores = torch.tensor([[math.log(1 - p), -math.inf, math.log(p)]], dtype=torch.float64)
+        hot, cold = (law(StopTemperature(tau=tau), PROMPT, scores)[0, 2] for tau in (1e9, 1e-4))
+        assert hot.item() == pytest.approx(1 / (2 - p))
+        assert cold.item() == pytest.approx(0.0)
     certain = torch.tensor([[-math.inf, -math.inf, 0.0]])
     never = torch.tensor([[0.0, 0.0, -math.inf]])
     assert law(StopTemperature(tau=4.0), PROMPT, certain)[0, 2] == 1
@@ -141,8 +146,8 @@ def test_chains_have_the_mean_length_of_the_formula(tau):
     assert away < 3 * lengths.std() / math.sqrt(count)
 
 
-def draw(method, scores, seed, most=12):
-    processors = make_processors(extra=[method])
+def draw(scores, seed, *methods, most=12):
+    processors = make_processors(extra=methods)
     ids, random = PROMPT.clone(), torch.Generator().manual_seed(seed)
     for _ in range(most):
         chances = processors(ids, scores).softmax(dim=1)
@@ -155,11 +160,74 @@ def draw(method, scores, seed, most=12):
 def test_forced_thinking_keeps_to_its_limits():
     scores = torch.tensor([[0.5, 0.2, 0.4, 0.1]])
     for seed in range(60):
-        text = draw(BudgetForcing(shortest=3, longest=6, wait=3, waits=1), scores, seed)
+        text = draw(scores, seed, BudgetForcing(shortest=3, longest=6, wait=3, waits=1))
         assert 3 <= text.index(2) <= 6
-    plain = [draw(StopTemperature(tau=1.0), scores, seed) for seed in range(30)]
-    free = [draw(BudgetForcing(longest=12), scores, seed) for seed in range(30)]
-    assert free == plain, "without limits it is the plain sampler"
+    plain = [draw(scores, seed) for seed in range(30)]
+    for method in (BudgetForcing(longest=12), StopTemperature(tau=1.0)):
+        free = [draw(scores, seed, method) for seed in range(30)]
+        assert free == plain, "without limits it is the plain sampler"
+
+
+@pytest.fixture
+def transformer():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=12,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            initializer_range=0.3,
+        )
+        yield LlamaForCausalLM(config).eval()
+
+
+def generated(model, *methods, seed=0, rows=24, most=20):
+    prompts = torch.arange(2 * rows).reshape(rows, 2) % 5 + 3  # without the end
+    torch.manual_seed(seed)
+    found = model.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        logits_processor=make_processors(extra=methods),
+        max_new_tokens=most,
+        eos_token_id=11,
+        pad_token_id=0,
+        **PLAIN,
+    )
+    return found[:, 2:]
+
+
+def thought(ids, most=20):
+    """Count tokens of thinking of each row: those before its first end."""
+    return [row.index(2) if 2 in row else most for row in ids.tolist()]
+
+
+def test_a_transformer_without_limits_draws_as_ever(transformer):
+    plain = generated(transformer)
+    assert len(set(thought(plain))) > 3
+    for method in (BudgetForcing(longest=20), StopTemperature(tau=1.0)):
+        assert torch.equal(generated(transformer, method), plain)
+    assert not torch.equal(generated(transformer, seed=1), plain)
+
+
+def test_a_transformer_keeps_to_its_limits(transformer):
+    free = thought(generated(transformer))
+    assert min(free) < 3
+    assert max(free) > 6
+    for waits in ({}, {"wait": 7, "waits": 2}):
+        held = generated(transformer, BudgetForcing(shortest=3, longest=6, **waits))
+        for row, length in zip(held.tolist(), thought(held), strict=True):
+            # The text itself may end first: it is another token that ends that.
+            assert 3 <= length <= 6 or (11 in row and row.index(11) < 6)
+
+
+def test_a_transformer_thinks_less_the_higher_tau(transformer):
+    lengths = [
+        np.mean(thought(generated(transformer, StopTemperature(tau=tau), rows=200)))
+        for tau in (0.5, 1.0, 2.0, 50.0)
+    ]
+    assert all(np.diff(lengths) < 0)
 
 
 def test_the_end_becomes_a_wait_with_all_of_its_probability():
@@ -190,7 +258,7 @@ def test_a_budget_is_of_what_comes_after_the_last_begin():
 
 def test_a_word_to_wait_comes_as_often_as_it_may():
     scores = torch.tensor([[-9.0, -math.inf, 0.0, -math.inf]])  # it ends, if it may
-    text = draw(BudgetForcing(shortest=5, longest=9, wait=3, waits=2), scores, seed=0)
+    text = draw(scores, 0, BudgetForcing(shortest=5, longest=9, wait=3, waits=2))
     assert text == [3, 3, 0, 0, 0, 2]
 
 
@@ -265,3 +333,22 @@ def test_scores_that_are_none_are_refused():
         StopTemperature(end=9).processor()(PROMPT, torch.zeros(1, 4))
     with pytest.raises(UsageError, match="NaN"):
         StopTemperature().processor()(PROMPT, torch.full((1, 4), math.nan))
+    with pytest.raises(UsageError, match="NaN"):
+        BudgetForcing().processor()(PROMPT, torch.full((1, 4), math.nan))
+    with pytest.raises(UsageError, match="no token 7"):
+        BudgetForcing(wait=7).processor()(PROMPT, torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize(("p", "tau"), [(0.5, 0.0), (0.5, -1.0), (-0.1, 1.0), (1.1, 1.0)])
+def test_what_is_no_probability_or_temperature_is_refused(p, tau):
+    with pytest.raises(UsageError, match="tau"):
+        stop_probability(p, tau)
+
+
+def test_the_mean_length_is_a_sum_over_the_tokens():
+    for p, longest in ((0.3, 1), (0.3, 7), (1.0, 4), (0.01, 500)):
+        alive = sum((1 - p) ** before for before in range(longest))  # that it gets as far
+        assert geometric_length(p, longest) == pytest.approx(alive)
+    assert geometric_length(0.01) == 100
+    with pytest.raises(UsageError, match="p is 0"):
+        geometric_length(0.0)

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from samplewise.decode.stop_temperature import thinking
-from samplewise.decode.thinking_diagnosis import diagnose_thinking, read_ends, thinking_places
+from samplewise.decode.stop_temperature import StopTemperature, thinking
+from samplewise.decode.thinking_diagnosis import (
+    diagnose_thinking,
+    read_ends,
+    sentences_of_text,
+    thinking_places,
+)
 from samplewise.errors import UsageError
 
 END, BEGIN, STOP = 12, 13, 14
@@ -120,6 +125,35 @@ def test_ends_of_sentences_may_be_a_function(models):
     assert before_end.chosen.tolist() == [True]
     with pytest.raises(UsageError, match="sentences"):
         diagnose_thinking(**given, sentences=lambda one: [2])
+
+
+def test_ends_of_sentences_in_the_text_of_a_language_model(tiny):
+    lm = tiny()  # reads bytes
+    end = lm.tokens(["#"])[0][0]
+    ids = lm.tokens(['Q. It is 2.5 (so). Is it? "No!"#Yes. Done.'])[0]
+    find = sentences_of_text(lambda token: lm.tokenizer.decode([token]), [end])
+    text = lm.tokenizer.decode(ids)
+    expected = [text.index(one) for one in (". It", ". Is", "? ")] + [text.index('"#')]
+    assert np.flatnonzero(find(np.array(ids)))[:4].tolist() == expected
+    found = diagnose_thinking(lm.model, [ids], [2], [1], end=end, sentences=find).ends
+    # That of the prompt and those behind the end of thinking do not count.
+    assert found.chosen.tolist() == [False, False, True]
+    laws = [prefix_law(lm.model, np.array(ids[: place + 1])) for place in expected[1:]]
+    assert found.ranks.tolist() == [int((law > law[end]).sum()) + 1 for law in laws]
+
+
+@pytest.mark.parametrize("tau", [0.3, 3.0, 30.0])
+def test_where_greedy_decoding_turns(models, tau):
+    ids = RANDOM.integers(13, 258, 80)  # without the end
+    with torch.no_grad():
+        scores = models["llama"](input_ids=torch.from_numpy(ids)[None]).logits[0, :-1].double()
+    end = int(scores.argmax(dim=1).mode().values)  # now and then the likeliest
+    thinks = torch.full((79, 1), (end + 1) % 258)
+    changed = StopTemperature(tau=tau, end=end).processor()(thinks, scores)
+    turned = scores.argmax(dim=1) != changed.argmax(dim=1)
+    found = read_ends(models["llama"], [ids], [np.arange(79)], end=end)
+    assert found.turned(tau).tolist() == turned.tolist()
+    assert turned.any()
 
 
 def test_after_the_last_token_nothing_was_chosen(models):

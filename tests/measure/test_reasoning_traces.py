@@ -10,6 +10,7 @@ from samplewise.measure.paired import paired_t
 from samplewise.measure.reasoning_traces import (
     end_ranks,
     mean_repetition,
+    sentence_ends,
     summarise_lengths,
     tokens_at,
     tokens_saved,
@@ -105,6 +106,8 @@ def test_ranks_and_probabilities_equal_sorting():
     for row, one in enumerate(scores):
         assert np.argsort(-one)[found.ranks[row] - 1] == 4
         assert found.probabilities[row] == pytest.approx(math.exp(one[4]) / np.exp(one).sum())
+        rival = max(one[token] for token in range(11) if token != 4)
+        assert found.rivals[row] == pytest.approx(math.exp(rival) / np.exp(one).sum())
     for k in (1, 5, 11):
         near = [4 in np.argsort(-one)[:k] for one in scores]
         assert found.among(k) == pytest.approx(np.mean(near))
@@ -132,6 +135,22 @@ def test_what_cannot_come_is_last_and_what_must_is_first():
     assert (found.among(2), found.passed_over(2)) == (0.5, 0.0)
 
 
+@pytest.mark.parametrize("tau", [0.2, 0.8, 1.0, 1.25, 5.0])
+def test_the_likeliest_turns_where_the_tempered_law_says(tau):
+    law = np.random.default_rng(0).dirichlet(np.ones(4), 500)
+    tempered = law.copy()
+    tempered[:, 2] = law[:, 2] ** (1 / tau)  # against 1 - p of all others together
+    expected = (law.argmax(axis=1) == 2) != (tempered.argmax(axis=1) == 2)
+    assert end_ranks(np.log(law), 2, np.zeros(500)).turned(tau).tolist() == expected.tolist()
+    assert expected.any() == (tau != 1)
+
+
+@pytest.mark.parametrize("tau", [0.0, -1.0, math.nan, math.inf])
+def test_what_is_no_temperature_is_refused(tau):
+    with pytest.raises(ValueError, match="tau"):
+        end_ranks([[0.0, 1.0]], 0, [0]).turned(tau)
+
+
 def test_without_a_place_there_is_no_share():
     found = end_ranks(np.empty((0, 4)), 1, np.empty(0))
     assert (found.among(), found.passed_over()) == (None, None)
@@ -144,6 +163,7 @@ def test_without_a_place_there_is_no_share():
         ([[1.0, 2.0]], 0, [0, 1], "shapes"),
         ([[1.0, 2.0]], 2, [0], "end"),
         ([[1.0, 2.0]], -1, [0], "end"),
+        ([[1.0]], 0, [0], "end"),
         ([[1.0, math.nan]], 0, [0], "scores"),
         ([[1.0, math.inf]], 0, [0], "scores"),
         ([[-math.inf, -math.inf]], 0, [0], "scores"),
@@ -152,6 +172,28 @@ def test_without_a_place_there_is_no_share():
 def test_what_has_no_rank_is_refused(scores, end, following, word):
     with pytest.raises(ValueError, match=word):
         end_ranks(scores, end, following)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "ends"),
+    [
+        (["So", " it", " is", "."], [3]),
+        (["Is", " it", "?", ' "', "Yes", '."', " Good", "!!", "\n"], [2, 5, 8]),
+        (["a", ".", "\n", "\n", "b"], [3]),
+        (["a", ".\n\n", "b", "\n", "c"], [1, 3]),
+        (["pi", " is", " 3", ".", "14", "!"], [5]),
+        (["no", " end"], []),
+        ([], []),
+        (["", "a.", "", " b"], [1]),
+    ],
+)
+def test_sentences_end_where_a_reader_says(pieces, ends):
+    assert sentence_ends(pieces).tolist() == ends
+
+
+def test_any_mark_can_end_a_step():
+    assert sentence_ends(list("12;3;4=1"), ";").tolist() == [2, 4]
+    assert sentence_ends(list("abc"), "x*").tolist() == [], "what matches nothing ends nothing"
 
 
 # --- repetition -----------------------------------------------------------------------------------

@@ -147,6 +147,23 @@ def test_at_the_policy_that_drew_the_gradient_is_that_of_reinforce():
     assert not kl_estimate(same, same).any()
 
 
+def test_a_policys_gradient_is_that_of_reinforce():
+    policy = Policy.small(width=16, layers=1, heads=2)
+    policy.model.double()
+    batch = policy.batch(["short: 12=", "long: 4="], ["3", "4;4=4"])
+    gains = torch.tensor([1.5, -0.5], dtype=torch.float64)
+    new = policy.log_probabilities(batch)
+    same = new.detach()
+    loss = grpo_loss(new, same, gains, batch.scored, same, kl=2.0)
+    found = torch.autograd.grad(loss, policy.learned)
+    chances = policy.log_probabilities(batch)
+    rows = zip(chances, batch.scored, strict=True)
+    means = torch.stack([row[mask].mean() for row, mask in rows])
+    expected = torch.autograd.grad(-(gains * means).mean(), policy.learned)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_the_gradient_is_that_of_differences():
     new, gains, response = tensors()
     old, reference = new.detach() + 0.05, new.detach() - 0.3

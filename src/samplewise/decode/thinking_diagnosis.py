@@ -21,10 +21,12 @@ from numpy.typing import ArrayLike, NDArray
 from samplewise.errors import UsageError
 from samplewise.extras import lazy
 from samplewise.measure.reasoning_traces import (
+    SENTENCE_END,
     EndRanks,
     Lengths,
     end_ranks,
     mean_repetition,
+    sentence_ends,
     summarise_lengths,
 )
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch", "torch", "a diagnosis")
 
-__all__ = ["Diagnosis", "diagnose_thinking", "read_ends", "thinking_places"]
+__all__ = ["Diagnosis", "diagnose_thinking", "read_ends", "sentences_of_text", "thinking_places"]
 
 Ids: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
@@ -88,7 +90,8 @@ def diagnose_thinking(
     end : int
         The token that ends thinking.
     sentences : collection of int, or callable
-        The tokens that end a sentence, or what says of every token of a trace whether it does.
+        The tokens that end a sentence, or what says of every token of a trace whether it does, as
+        `sentences_of_text` makes it.
     begin : int, optional
         The token that begins thinking. By default a text is thinking until `end` has come.
     marks_in_prompt : bool
@@ -161,7 +164,7 @@ def read_ends(
     EndRanks
         Trace by trace, and in each in the order of `places`.
     """
-    parts = [EndRanks(np.empty(0, np.int64), np.empty(0), np.empty(0, bool))]
+    parts = [EndRanks(np.empty(0, np.int64), np.empty(0), np.empty(0, bool), np.empty(0))]
     training = model.training
     model.eval()
     try:
@@ -215,6 +218,43 @@ def thinking_places(
         first = 0 if marks_in_prompt else prompt
         active = np.maximum(np.maximum.accumulate(begun), first) > ended
     return np.asarray(active & (places > prompt))
+
+
+def sentences_of_text(
+    piece: Callable[[int], str], marks: Collection[int] = (), pattern: str = SENTENCE_END
+) -> Callable[[Ids], Flags]:
+    r"""Make what finds ends of sentences in the text of a trace, for `diagnose_thinking`.
+
+    Parameters
+    ----------
+    piece : callable
+        Gives the text of a token, with the space before it.
+    marks : collection of int
+        The tokens that begin and end thinking; they count as a space.
+    pattern : str
+        See `samplewise.measure.reasoning_traces.sentence_ends`.
+
+    Returns
+    -------
+    callable
+        Gives a bool for every token of an array of ids.
+
+    Examples
+    --------
+    >>> words = ["<end>", "2.5", " it", " is", ".", "\n"]
+    >>> find = sentences_of_text(words.__getitem__, marks=[0])
+    >>> find(np.array([2, 3, 1, 4, 5, 2, 3, 4, 0, 2]))
+    array([False, False, False, False,  True, False, False,  True, False,
+           False])
+    """
+
+    def find(ids: Ids) -> Flags:
+        pieces = [" " if token in marks else piece(token) for token in ids.tolist()]
+        flags = np.zeros(len(ids), bool)
+        flags[sentence_ends(pieces, pattern)] = True
+        return flags
+
+    return find
 
 
 def _scores(model: torch.nn.Module, ids: Ids, places: Ids) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ their exact definitions are reconstructed.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -23,11 +24,13 @@ from samplewise.measure.paired import Difference, paired_t
 from samplewise.measure.surprise import repetition_percent
 
 __all__ = [
+    "SENTENCE_END",
     "EndRanks",
     "Lengths",
     "Saving",
     "end_ranks",
     "mean_repetition",
+    "sentence_ends",
     "summarise_lengths",
     "tokens_at",
     "tokens_saved",
@@ -36,6 +39,9 @@ __all__ = [
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Curve: TypeAlias = tuple[ArrayLike, ArrayLike]
+
+SENTENCE_END = r"""[.!?…]+["')\]*]*(?:[ \t]*\n+|(?=\s|$))|\n+"""
+"""Where a sentence ends: at its mark and what closes it, before a space; or where a line ends."""
 
 
 class Lengths(NamedTuple):
@@ -78,11 +84,14 @@ class EndRanks(NamedTuple):
     probabilities : ndarray of float64, shape (places,)
     chosen : ndarray of bool, shape (places,)
         Whether it came next.
+    rivals : ndarray of float64, shape (places,)
+        Probability of the likeliest other token.
     """
 
     ranks: Ints
     probabilities: Floats
     chosen: NDArray[np.bool_]
+    rivals: Floats
 
     def among(self, k: int = 5) -> float | None:
         """Give the share of places where it is among the k likeliest; None where there is no place.
@@ -94,6 +103,37 @@ class EndRanks(NamedTuple):
     def passed_over(self, k: int = 5) -> float | None:
         """Give the share of places where it is among the k likeliest and does not come next."""
         return _share((self.ranks <= k) & ~self.chosen)
+
+    def turned(self, tau: float) -> NDArray[np.bool_]:
+        """Say where ``stop-temperature`` changes which token is the likeliest.
+
+        Greedy decoding is changed there alone: where p^(1/tau) and p, the end's probability, lie on
+        different sides of the likeliest other token's. A tie goes to the other token.
+
+        Parameters
+        ----------
+        tau : float
+            Above 0; of the form ``logprob``.
+
+        Returns
+        -------
+        ndarray of bool, shape (places,)
+
+        Raises
+        ------
+        ValueError
+            If `tau` is not above 0, or is infinite.
+
+        Examples
+        --------
+        >>> found = end_ranks(np.log([[0.7, 0.3], [0.95, 0.05]]), end=1, following=[0, 0])
+        >>> found.turned(4.0)
+        array([ True, False])
+        """
+        if not 0 < tau < math.inf:
+            raise ValueError(f"tau is {tau}, not above 0 and finite")
+        likeliest = self.probabilities ** (1 / tau) > self.rivals
+        return np.asarray(likeliest != (self.probabilities > self.rivals))
 
 
 class Saving(NamedTuple):
@@ -213,8 +253,8 @@ def end_ranks(scores: ArrayLike, end: int, following: ArrayLike) -> EndRanks:
     Raises
     ------
     ValueError
-        If the shapes do not fit, there is no such token, a score is NaN or infinity, or no token of
-        a place can come.
+        If the shapes do not fit, there is no such token or no other, a score is NaN or infinity, or
+        no token of a place can come.
 
     References
     ----------
@@ -229,7 +269,7 @@ def end_ranks(scores: ArrayLike, end: int, following: ArrayLike) -> EndRanks:
     table, next_ids = np.asarray(scores, np.float64), np.asarray(following)
     if table.ndim != 2 or next_ids.shape != table.shape[:1]:
         raise ValueError(f"shapes {table.shape} and {next_ids.shape}: give (places, V), (places,)")
-    if not 0 <= end < table.shape[1]:
+    if not 0 <= end < table.shape[1] or table.shape[1] < 2:
         raise ValueError(f"end is {end}: there are {table.shape[1]} tokens")
     top = table.max(axis=1, keepdims=True)
     if not np.isfinite(top).all():
@@ -240,7 +280,35 @@ def end_ranks(scores: ArrayLike, end: int, following: ArrayLike) -> EndRanks:
         ranks=1 + (table > own).sum(axis=1),
         probabilities=np.exp(own - top)[:, 0] / mass,
         chosen=next_ids == end,
+        rivals=np.exp(np.delete(table, end, axis=1).max(axis=1) - top[:, 0]) / mass,
     )
+
+
+def sentence_ends(pieces: Sequence[str], pattern: str = SENTENCE_END) -> Ints:
+    r"""Find the tokens with which sentences end.
+
+    Parameters
+    ----------
+    pieces : sequence of str
+        The text of every token; one behind the other they are the text.
+    pattern : str
+        A regular expression of what ends a sentence. By default `SENTENCE_END`, for which ``3.14``
+        is no end and ``e.g.`` is one; line ends right behind a sentence go with it.
+
+    Returns
+    -------
+    ndarray of int64, shape (ends,)
+        Rising; each the place of the token that holds the last character of a match.
+
+    Examples
+    --------
+    >>> sentence_ends(["It", " is", " 3", ".", "14", ".", " So", " yes", ".", "\n\n", "Done"])
+    array([5, 9])
+    """
+    stops = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+    matches = re.finditer(pattern, "".join(pieces))
+    last = [match.end() for match in matches if match.end() > match.start()]
+    return np.unique(np.searchsorted(stops, np.array(last, np.int64)))
 
 
 def mean_repetition(
