@@ -54,6 +54,12 @@ class Digits(Arithmetic):
         return float(not any(one.isalpha() for one in text[:1]))
 
 
+def answered(rewards, groups, lengths=None):
+    """Give answers of one step, without pilots."""
+    some = np.full(len(groups), 5) if lengths is None else np.array(lengths)
+    return Answers(rewards, groups, np.bincount(groups)[groups], np.full(len(groups), np.nan), some)
+
+
 def tensors(seed=0, rows=5, length=6):
     rng = np.random.default_rng(seed)
     new, old, reference = -rng.gamma(1.0, size=(3, rows, length))
@@ -105,7 +111,7 @@ def test_raft_plus_plus_from_rewards_is_the_papers_sum_over_all_answers():
     surrogate = torch.minimum(ratio, ratio.clamp(0.8, 1.28))
     rows = [surrogate[r][response[r]].mean() * indicator[r] for r in range(5)]
     loop = RaftPlusPlus(problems=3, mini_batches=1, estimator="pooled", kl=0)
-    answers = Answers(rewards, groups, np.bincount(groups)[groups], np.full(5, np.nan))
+    answers = answered(rewards, groups)
     kept, gains = loop.gains(answers)
     assert kept.tolist() == [0, 2, 4]
     loss = loop.loss(new[kept], old[kept], None, response[kept], torch.from_numpy(gains))
@@ -119,7 +125,7 @@ def test_raft_from_rewards_weighs_log_probabilities_by_the_advantage():
     new, old, _, response = tensors()
     rewards, groups = np.array([1.0, -1.0, 1.0, 0.0, 1.0]), np.arange(5)
     loop = Raft(problems=5, mini_batches=1)
-    kept, gains = loop.gains(Answers(rewards, groups, np.ones(5, int), np.full(5, np.nan)))
+    kept, gains = loop.gains(answered(rewards, groups))
     loss = loop.loss(new[kept], old[kept], None, response[kept], torch.from_numpy(gains))
     rows = [-max(rewards[r], 0) * new[r][response[r]].mean().item() for r in range(5)]
     assert loss.item() == pytest.approx(np.mean(rows))
@@ -179,7 +185,7 @@ def test_groups_are_compared_within():
 def test_grpo_compares_all_answers_to_a_problem_or_four_by_four():
     rewards = np.array([1.0, 1, 1, 0, 0, 0, 0, 0, 1, 1])
     groups = np.array([0] * 9 + [1])
-    answers = Answers(rewards, groups, np.bincount(groups)[groups], np.full(10, np.nan))
+    answers = answered(rewards, groups)
     rows, gains = Grpo().gains(answers)
     assert rows.tolist() == list(range(10))
     spread = rewards[:9].std(ddof=1) + 1e-6
@@ -247,6 +253,38 @@ def test_the_best_are_kept_if_they_are_worth_anything():
     assert accepted(np.empty(0), np.empty(0, dtype=np.int64)).tolist() == []
 
 
+def test_the_shortest_right_answer_of_each_problem_by_brute_force():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        rewards, lengths = rng.integers(2, size=12).astype(float), rng.integers(1, 4, size=12)
+        groups = np.repeat(np.arange(4), 3)
+        rows, gains = Raft(problems=4, mini_batches=1, keep="shortest").gains(
+            answered(rewards, groups, lengths)
+        )
+        expected = [
+            min(right, key=lambda row: (lengths[row], row))
+            for group in range(4)
+            if (right := [row for row in range(12) if groups[row] == group and rewards[row]])
+        ]
+        assert rows.tolist() == expected
+        np.testing.assert_allclose(gains, 1 / 4)  # each problem's answers count as one
+
+
+def test_the_shortest_are_not_told_from_all_by_a_share():
+    with pytest.raises(UsageError, match="shortest"):
+        Raft(keep="shortest", estimator="drawn")
+
+
+def test_the_rival_of_each_loop_is_one_step_plainer():
+    chain = [Grpo(allocation="gvm", clip_high=0.3, kl=0.0)]
+    while (rival := chain[-1].rival(TASK)) is not None:
+        chain.append(rival)
+    assert [loop.name for loop in chain] == ["grpo", "grpo", "raft++", "raft", "imitation"]
+    assert chain[1].allocation == "uniform"
+    assert (chain[2].clip_high, chain[2].kl) == (0.3, 0.0)
+    assert Raft(keep="shortest").rival(TASK) == Raft()
+
+
 def test_shares_of_zero_cannot_be_divided_by():
     kept, groups = np.array([True]), np.array([0])
     for p in (None, np.zeros(1), np.full(1, np.nan)):
@@ -255,9 +293,7 @@ def test_shares_of_zero_cannot_be_divided_by():
 
 
 def test_parts_of_a_step_add_up_to_its_loss():
-    answers = Answers(
-        np.array([1.0, 1.0, 0.0, 1.0]), np.array([0, 0, 1, 1]), np.full(4, 2), np.full(4, np.nan)
-    )
+    answers = answered(np.array([1.0, 1.0, 0.0, 1.0]), np.array([0, 0, 1, 1]))
     rows, gains = Raft(problems=2, mini_batches=3).gains(answers)
     assert rows.tolist() == [0, 1, 3]
     assert (gains / 3).tolist() == [0.25, 0.25, 0.5]

@@ -29,6 +29,7 @@ __all__ = [
     "parts_of",
     "raft_loss",
     "raft_plus_plus_loss",
+    "shortest",
 ]
 
 Estimator: TypeAlias = Literal["accepted", "drawn", "pooled"]
@@ -52,6 +53,35 @@ def accepted(rewards: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray
     np.maximum.at(best, groups, rewards)
     kept: NDArray[np.bool_] = (rewards > 0) & (rewards == best[groups])
     return kept
+
+
+def shortest(
+    kept: NDArray[np.bool_], groups: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Leave one of those kept of each problem: the shortest, of equal ones the first.
+
+    Parameters
+    ----------
+    kept : ndarray of bool, shape (answers,)
+    groups : ndarray of int64, shape (answers,)
+        Which problem each answers, from 0.
+    lengths : ndarray of int, shape (answers,)
+
+    References
+    ----------
+    arXiv 2505.07961, as a way to shorten reasoning that its own is compared with.
+
+    Examples
+    --------
+    >>> kept, groups = np.array([True, False, True, True]), np.array([0, 0, 0, 1])
+    >>> shortest(kept, groups, np.array([9, 2, 5, 7])).tolist()
+    [False, False, True, True]
+    """
+    order = np.lexsort((lengths, groups, ~kept))[: int(kept.sum())]
+    firsts = np.unique(groups[order], return_index=True)[1]
+    left = np.zeros(len(kept), dtype=bool)
+    left[order[firsts]] = True
+    return left
 
 
 def answer_weights(

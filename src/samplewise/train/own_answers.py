@@ -30,6 +30,7 @@ from samplewise.train.policy import Batch, Policy
 from samplewise.train.policy_learner import PolicyLearner, Reference
 from samplewise.train.problem_set import ProblemSet
 from samplewise.train.problems import Arithmetic, Problems
+from samplewise.train.worked_sums import WorkedSums
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +77,7 @@ class OwnAnswers(Loop[Problems]):
         Whether a gradient's norm is divided by the answer's tokens.
     """
 
-    tasks: ClassVar[tuple[type[Task], ...]] = (Arithmetic, ProblemSet)
+    tasks: ClassVar[tuple[type[Task], ...]] = (Arithmetic, WorkedSums, ProblemSet)
     on_old: ClassVar[bool]
     """Whether its loss needs the probabilities that the answers were drawn with."""
 
@@ -145,8 +146,9 @@ class OwnAnswers(Loop[Problems]):
         return self.plain(task)
 
     def as_loop(self, kind: type[OwnT]) -> OwnT:
-        """Make another of the loops with the knobs that all share."""
-        return kind(**{one.name: getattr(self, one.name) for one in fields(OwnAnswers)})
+        """Make another of the loops with the knobs that both have."""
+        known = self.settings()
+        return kind(**{one.name: known[one.name] for one in fields(kind) if one.name in known})
 
     @abstractmethod
     def gains(self, answers: Answers) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -182,12 +184,15 @@ class Answers(NamedTuple):
         Answers drawn to its problem in all: some may be of the step before, or of the next.
     p : ndarray of float64, shape (answers,)
         Share of right answers to its problem, from pilots; not a number without them.
+    lengths : ndarray of int64, shape (answers,)
+        In tokens.
     """
 
     rewards: NDArray[np.float64]
     groups: NDArray[np.int64]
     draws: NDArray[np.int64]
     p: NDArray[np.float64]
+    lengths: NDArray[np.int64]
 
 
 # --- the loop at work -----------------------------------------------------------------------------
@@ -287,7 +292,8 @@ class OwnAnswersLearner(PolicyLearner):
         planned = self.plan.take(loop.problems * loop.samples)
         batch, rewards = self.draw(planned.problems, temperature=loop.temperature)
         groups = np.unique(planned.places, return_inverse=True)[1].astype(np.int64)
-        rows, gains = loop.gains(Answers(rewards, groups, planned.draws, planned.p))
+        lengths = batch.lengths.cpu().numpy()
+        rows, gains = loop.gains(Answers(rewards, groups, planned.draws, planned.p, lengths))
         figures = {
             "reward": float(rewards.mean()),
             "kept": float(len(rows)),

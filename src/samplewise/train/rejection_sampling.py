@@ -19,12 +19,13 @@ weights; ours are for small ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from samplewise.errors import UsageError
 from samplewise.extras import lazy
 from samplewise.train.accepted_answers import (
     Estimator,
@@ -33,6 +34,7 @@ from samplewise.train.accepted_answers import (
     parts_of,
     raft_loss,
     raft_plus_plus_loss,
+    shortest,
 )
 from samplewise.train.base import Loop
 from samplewise.train.imitation import Imitation
@@ -60,6 +62,9 @@ class Raft(OwnAnswers):
         Likewise.
     estimator : {'accepted', 'drawn', 'pooled'}
         How much each right answer counts; see `answer_weights`.
+    keep : {'right', 'shortest'}
+        Whether all right answers are learned, or the shortest of each problem, which makes answers
+        shorter. With ``'drawn'`` all must be.
 
     References
     ----------
@@ -78,6 +83,20 @@ class Raft(OwnAnswers):
     on_old: ClassVar[bool] = False
 
     estimator: Estimator = "accepted"
+    keep: Literal["right", "shortest"] = "right"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep == "shortest" and self.estimator == "drawn":
+            raise UsageError(
+                f"{self.name}: keep is 'shortest' and estimator 'drawn', which divides by the "
+                "share of all right answers",
+                mend="set one of them otherwise",
+            )
+
+    def rival(self, task: Problems) -> Loop[Any] | None:
+        """Give all right answers in place of the shortest; else as all loops on own answers do."""
+        return replace(self, keep="right") if self.keep == "shortest" else super().rival(task)
 
     def plain(self, task: Problems) -> Loop[Any] | None:
         """Give imitation of as many given solutions a step of the optimizer, where there are."""
@@ -98,6 +117,8 @@ class Raft(OwnAnswers):
     def gains(self, answers: Answers) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Keep the right answers; each counts as the estimator says, of a step's whole loss."""
         kept = accepted(answers.rewards, answers.groups)
+        if self.keep == "shortest":
+            kept = shortest(kept, answers.groups, answers.lengths)
         weights = answer_weights(
             kept,
             answers.groups,
@@ -130,8 +151,8 @@ class RaftPlusPlus(Raft):
     ----------
     problems, samples, learning_rate, temperature, most_tokens, warm_up, mini_batches
         As `OwnAnswers` has them.
-    allocation, refresh, pilots, layer, norm_per_token, estimator
-        Likewise, and as `Raft` has it.
+    allocation, refresh, pilots, layer, norm_per_token, estimator, keep
+        Likewise, and as `Raft` has them.
     clip_low, clip_high : float
         The ratio of a token's new probability to its old is clipped to 1 - clip_low and
         1 + clip_high; as the gain is never negative, `clip_low` has no effect. With
