@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,11 @@ from samplewise.decode.stop_temperature import (
 )
 from samplewise.decode.thinking_diagnosis import diagnose_thinking
 from samplewise.measure.reasoning_traces import tokens_saved
+from samplewise.train.base import Loop
+from samplewise.train.imitation import Imitation
 from samplewise.train.length_control import LEVELS, LengthControl, tldr_reward
+from samplewise.train.rejection_sampling import Raft
+from samplewise.train.worked_sums import WorkedSums
 
 Array = NDArray[Any]
 Table = dict[str, dict[str, Value]]
@@ -51,6 +56,14 @@ Curve = dict[str, tuple[float, float]]
 """Setting -> mean length and accuracy."""
 TAUS = (0.5, 0.8, 1.0, 1.25, 2.0, 4.0, 8.0)
 BUDGETS = (4, 8, 12, 16, 20, 24, 28, 32, 36)
+OWN = Raft(problems=16, samples=8, learning_rate=5e-4)
+SUPERVISED = {
+    "on long solutions": (Imitation(), 6),
+    "on short solutions": (Imitation(), 1),
+    "on its right answers": (OWN, 6),
+    "on its shortest right answers": (replace(OWN, keep="shortest"), 6),
+}
+"""Loop, and how often the working of a solution goes through the sum, at most."""
 LONGEST, GROUP, STEP = 64, 16, 0.05
 WEIGHTS = np.array([1.0, 0.3, 0.0])  # of short, medium and long
 TARGETS = np.array([0.1, 0.3, 1.0]) * LONGEST
@@ -69,11 +82,17 @@ def main(quick: bool) -> Result:
         name: [stop_process(seed, updates, **how) for seed in range(seeds)]  # type: ignore[arg-type]
         for name, how in FORMS.items()
     }
-    trained = [
-        transformer(seed, *((5, 3) if quick else (400, 150))) for seed in range(2 if quick else 3)
-    ]
+    steps = (5, 3) if quick else (400, 150)
+    trained = [transformer(seed, *steps) for seed in range(2 if quick else 3)]
     runs, diagnoses, steered = zip(*trained, strict=True)
     savings = [saving(run) for run in steered]
+    taught = {
+        name: [
+            supervised(loop, WorkedSums(passes=passes, test=16 if quick else 256), seed, *steps)
+            for seed in range(len(runs))
+        ]
+        for name, (loop, passes) in SUPERVISED.items()
+    }
     agrees, why = judge(chains, runs, diagnoses, savings)
     return Result(
         paper="Making Small Language Models Efficient Reasoners: Intervention, Supervision, "
@@ -88,14 +107,21 @@ def main(quick: bool) -> Result:
         f"sums before and after, {len(runs)} seeds. Diagnosis: an answer drawn to each of "
         "them at temperature 1; thinking is the working, = ends it, and a sentence ends with each "
         "pass through the sum. Length is in tokens of thinking, and a cut answer is wrong. "
-        "Steered: a drawn long answer to each before training, of whose tokens all count; "
-        "saved is the mean over the accuracies that both curves reach.",
+        "Steered: an answer drawn to each at the level long before training, of whose tokens all "
+        "count; "
+        "saved is the mean over the accuracies that both curves reach. Supervised: likeliest "
+        "answers after as many steps of training; its own answers are drawn anew at each step, 8 "
+        "to each of 16 sums, where the paper's were drawn once.",
         paper_figures=PAPER,
         our_figures={
             "stop process": chain_table(chains),
             "when designed": {"stop process": {"accuracy, length": EXPECTED}},
             "transformer that works out sums": run_table(runs),
             "diagnosis of its drawn answers": run_table(diagnoses),
+            "supervised in place of it": {
+                name: {key: over_seeds([run[key] for run in found]) for key in found[0]}
+                for name, found in taught.items()
+            },
             "before training, the end of thinking steered": curve_table(steered),
             "stop temperature against budget forcing at equal accuracy": {
                 "transformer before training": {"share of tokens saved": over_seeds(savings)}
@@ -172,6 +198,16 @@ def transformer(seed: int, warm_up: int, steps: int) -> tuple[Figures, Figures, 
         for old, new in zip(before, after, strict=True)
     )
     return figures, diagnosis, steering
+
+
+def supervised(
+    loop: Loop[Any], task: WorkedSums, seed: int, warm_up: int, steps: int
+) -> dict[str, float]:
+    """Train by supervision, as long as the transformer above; give accuracy and length."""
+    learner: Any = replace(loop, warm_up=warm_up).begin(task, steps=steps, rng=seed)
+    while learner.done < learner.steps:
+        learner.advance()
+    return {name: float(value) for name, value in learner.evaluate().items()}
 
 
 def diagnose(learner: Any, seed: int) -> dict[str, float | None]:
