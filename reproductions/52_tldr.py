@@ -83,12 +83,13 @@ def main(quick: bool) -> Result:
         for name, how in FORMS.items()
     }
     steps = (5, 3) if quick else (400, 150)
-    trained = [transformer(seed, *steps) for seed in range(2 if quick else 3)]
+    test = 16 if quick else 256
+    trained = [transformer(test, seed, *steps) for seed in range(2 if quick else 3)]
     runs, diagnoses, steered = zip(*trained, strict=True)
     savings = [saving(run) for run in steered]
     taught = {
         name: [
-            supervised(loop, WorkedSums(passes=passes, test=16 if quick else 256), seed, *steps)
+            supervised(loop, WorkedSums(passes=passes, test=test), seed, *steps)
             for seed in range(len(runs))
         ]
         for name, (loop, passes) in SUPERVISED.items()
@@ -183,10 +184,12 @@ def measure(w: Array, random: np.random.Generator) -> tuple[float, float]:
     return float((ended & (lengths >= needs)).mean()), float(lengths.mean())
 
 
-def transformer(seed: int, warm_up: int, steps: int) -> tuple[Figures, Figures, dict[str, Curve]]:
+def transformer(
+    test: int, seed: int, warm_up: int, steps: int
+) -> tuple[Figures, Figures, dict[str, Curve]]:
     """Train the small transformer; give its figures, its diagnosis, and its curves at the start."""
     loop = LengthControl(learning_rate=5e-4, warm_up=warm_up)
-    learner: Any = loop.begin(steps=steps, rng=seed)
+    learner: Any = loop.begin(WorkedSums(test=test), steps=steps, rng=seed)
     while learner.done < warm_up:
         learner.advance()
     before, steering = (learner.evaluate(), diagnose(learner, seed)), curves(learner, seed)

@@ -100,6 +100,21 @@ class Method:
         """Every knob and its value."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
+    def label(self, usual: Method | None = None) -> str:
+        """Name it with the knobs that differ: from their defaults, or from another's of its kind.
+
+        Examples
+        --------
+        >>> make("kmeans-quality", {"clusters": 64}).label()
+        'kmeans-quality:clusters=64'
+        """
+        if usual is None:
+            known = {field.name: field.default for field in dataclasses.fields(self)}
+        else:
+            known = usual.settings()
+        changed = {knob: one for knob, one in self.settings().items() if one != known.get(knob)}
+        return ":".join([self.name, *(f"{knob}={one}" for knob, one in changed.items())])
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Every knob and its value, under the name that scikit-learn's `clone` asks for."""
         return self.settings()

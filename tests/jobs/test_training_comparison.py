@@ -115,6 +115,21 @@ def test_a_loop_that_is_named_as_plain_way_is_trained_once(tmp_path):
     assert next(row for row in rows if row["verdict"] == "baseline")["method"] == job.loops[1]
 
 
+def test_a_plain_way_takes_no_other_loops_name(tmp_path):
+    spec = "raft++:problems=4:samples=4:warm_up=2"
+    run_compare_training(dataclasses.replace(JOB, loops=[spec, "raft"], steps=1), tmp_path / "run")
+    names = {row["method"] for row in report(tmp_path / "run")["methods"]}
+    assert names == {spec, "raft", "raft:problems=4:samples=4:warm_up=2"}
+
+
+def test_the_plain_way_of_a_kind_is_named_by_what_differs(tmp_path):
+    job = dataclasses.replace(JOB, loops=["dco:warm_up=2:attempts=64:batch=4"], steps=2)
+    run_compare_training(job, tmp_path / "run")
+    rows = {row["method"]: row["verdict"] for row in report(tmp_path / "run")["methods"]}
+    assert rows["confidence-limited:attempts=1.0"] == "baseline"
+    assert report(tmp_path / "run")["asked"]["main"] == "pass@64"
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -402,7 +402,7 @@ def _made(methods: Methods) -> dict[str, Selector]:
         raise UsageError(f"methods is {methods!r}", mend="give a list of methods")
     found: dict[str, Selector] = {}
     for one in methods:
-        _add(found, *_parsed([one]).popitem() if isinstance(one, str) else (_label(one), one))
+        _add(found, *_parsed([one]).popitem() if isinstance(one, str) else (one.label(), one))
     return found
 
 
@@ -435,13 +435,6 @@ def _add(found: dict[str, Selector], name: str, method: Selector) -> None:
     if name in found:
         raise UsageError(f"{name} is named twice", mend="name it once, or with other knobs")
     found[name] = method
-
-
-def _label(method: Selector) -> str:
-    """Name a method with the knobs that are not the default."""
-    plain = {field.name: field.default for field in dataclasses.fields(method)}
-    changed = {k: v for k, v in method.settings().items() if v != plain.get(k)}
-    return ":".join([method.name, *(f"{knob}={value}" for knob, value in changed.items())])
 
 
 def _with_baseline(methods: dict[str, Selector]) -> dict[str, Selector]:

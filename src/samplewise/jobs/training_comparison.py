@@ -131,7 +131,10 @@ def _with_baseline(loops: dict[str, Loop[Any]], first: Loop[Any], task: Task) ->
         baseline = next(iter(loops))
     else:
         known = next((name for name, loop in loops.items() if loop == rival), None)
-        baseline = known or (rival.name if rival.name not in loops else f"{rival.name}, plain")
+        # Of another kind, it is told by its name: its knobs are those of the first.
+        same = type(rival) is type(first)
+        label = rival.label(first) if same else rival.name
+        baseline = known or (rival.label() if label in loops else label)
         loops[baseline] = rival
     if len(loops) < 2:
         raise UsageError(f"{baseline} has nothing to be compared with", mend="name another loop")

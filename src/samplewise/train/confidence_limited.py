@@ -136,7 +136,7 @@ class ConfidenceLimitedLearner(PolicyLearner):
     """Find problems that still matter, and make their solutions likelier."""
 
     shown: ClassVar[tuple[int, ...]] = (1, 4, 16, 64, 256)
-    """N for which `outcomes` gives pass@N."""
+    """N for which `outcomes` gives pass@N; that nearest to the loop's attempts comes first."""
 
     def __init__(
         self,
@@ -256,7 +256,9 @@ class ConfidenceLimitedLearner(PolicyLearner):
         right = self.right(greedy) > 0
         report = confidence_report(sure, right)
         covered = {f"pass@{n}": pass_at_n(chances, n) for n in self.shown}
+        nearest = min(self.shown, key=lambda n: abs(math.log(n / self.loop.attempts)))
         return {
+            f"pass@{nearest}": covered[f"pass@{nearest}"],
             "accuracy": right.astype(np.float64),
             "length": lengths_of(greedy),
             **covered,
