@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test may fail because a machine is slow.
+settings.register_profile("samplewise", deadline=None)
+settings.load_profile("samplewise")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -265,7 +265,7 @@ def test_extrapolation_is_nearer_to_the_law_than_plain_groups():
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_extrapolation_continues_a_line_and_stays_a_law(seed):
     rng = np.random.default_rng(seed)
     start, slope = rng.dirichlet(np.ones(4), 3), 0.1 * rng.normal(size=(3, 4))

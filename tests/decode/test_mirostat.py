@@ -87,7 +87,7 @@ def test_the_first_version_keeps_the_rank_of_the_surprise():
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60), st.booleans(), st.sampled_from(["v1", "v2"]))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_likeliest_tokens_stay_and_more_of_them_as_the_limit_grows(seed, size, ties, version):
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=size) * 3

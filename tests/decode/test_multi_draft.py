@@ -112,7 +112,7 @@ def test_greedy_drafts_can_be_better_or_worse_than_different_ones():
 
 
 @given(st.integers(0, 10**6), st.integers(3, 7), st.integers(2, 7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_chances_inside_are_those_of_all_outcomes(seed, size, count):
     rng = np.random.default_rng(seed)
     law = rng.dirichlet(np.full(size, rng.choice([0.03, 0.3, 3.0]))) + 10.0 ** rng.uniform(-15, 0)
@@ -174,7 +174,7 @@ def check_partition(zones, draft, count):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 30), st.integers(2, 9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_zones_are_a_partition_that_reaches_the_optimum(seed, size, count):
     rng = np.random.default_rng(seed)
     target, draft = random_law(rng, size), random_law(rng, size)

@@ -57,7 +57,7 @@ def test_nearest_neighbours_by_brute_force(kind):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_graph_is_symmetric_ordered_and_without_loops(seed, rows, kind):
     rng = np.random.default_rng(seed)
     X = rng.integers(0, 3, (rows, 2)).astype(np.float32)  # many ties
@@ -80,7 +80,7 @@ def test_a_graph_is_symmetric_ordered_and_without_loops(seed, rows, kind):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(2, 50))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_batch_holds_every_class_in_its_share(seed, rows, size):
     rng = np.random.default_rng(seed)
     classes = rng.integers(0, 4, rows)

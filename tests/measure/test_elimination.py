@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import multivariate_t, studentized_range, t
 
@@ -105,7 +105,6 @@ def nested(seed, methods, seeds):
     return values
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 7), st.integers(2, 9))
 def test_noise_is_the_residual_of_least_squares(seed, methods, seeds):
     values = nested(seed, methods, seeds)

@@ -259,7 +259,7 @@ def test_other_refusals():
             row_budget(**{"sensitivity": 5.0, "d": 3, "p": 1, "eps": 0.1, **bad})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 12), st.integers(1, 5), st.integers(0, 10**6), st.sampled_from([1, 1.4, 3, 5])
 )

@@ -93,7 +93,7 @@ def test_a_fixed_exponent_is_plain_weighted_least_squares():
 
 
 @given(st.integers(0, 10**6), st.sampled_from([math.inf, 0.6]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_bounds_hold_and_nothing_within_them_is_nearer(seed, highest):
     rng = np.random.default_rng(seed)
     y = rng.normal(0.5, 0.2, 6)
@@ -132,7 +132,7 @@ def test_what_was_not_measured_does_not_count():
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_concave_fit_rises_ever_more_slowly_and_is_the_nearest(seed):
     rng = np.random.default_rng(seed)
     y = np.log(SIZES) / 6 + rng.normal(0, 0.1, 6)

@@ -58,7 +58,7 @@ def test_a_citation_without_letter_means_the_latest_earlier_judgment():
 DAYS = st.dates(datetime.date(2000, 1, 1), datetime.date(2000, 1, 20))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(DAYS, st.lists(st.integers(0, 11), max_size=5)), min_size=2, max_size=12))
 def test_time_only_runs_forward(drawn):
     cases = Precedents.from_records(

@@ -23,7 +23,7 @@ def by_definition(weights, u):
 
 
 @given(LOGS, NUMBERS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_offspring_are_the_share_of_weight_rounded_up_or_down(logs, u):
     chosen = systematic_resampling(logs, u)
     share = len(logs) * normalised_weights(logs)
@@ -35,7 +35,7 @@ def test_offspring_are_the_share_of_weight_rounded_up_or_down(logs, u):
 
 
 @given(st.integers(1, 500), NUMBERS, st.floats(-1e6, 1e6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_equal_weights_keep_each_particle_once(count, u, log):
     assert systematic_resampling(np.full(count, log), u).tolist() == list(range(count))
 

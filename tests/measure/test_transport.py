@@ -79,7 +79,7 @@ def test_a_vector_of_zeros_has_no_direction():
 # --- exact ----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 10_000))
 def test_value_is_the_linear_programs_and_the_prices_prove_it(n, m, seed):
     rng = np.random.default_rng(seed)

@@ -120,7 +120,7 @@ def test_greedy_is_exhaustive_search_with_equal_costs():
 
 
 @given(st.integers(0, 10**6), st.sampled_from(SUMS), st.booleans())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_the_knapsack_is_exhaustive_search_with_unequal_costs(seed, objective, whole_costs):
     rng = np.random.default_rng(seed)
     curves, weights = random_curves(rng), rng.dirichlet(np.ones(3))
@@ -180,7 +180,7 @@ def test_a_billion_samples():
 
 
 @given(st.integers(0, 10**6), st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_maximin_is_exhaustive_search_and_levels_are_one_sample_apart(seed, unit):
     rng = np.random.default_rng(seed)
     curves = random_curves(rng)
@@ -273,7 +273,7 @@ def test_costs():
 
 
 @given(st.integers(0, 10**6), st.sampled_from(OBJECTIVES))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_more_budget_is_no_worse_and_groups_have_no_order(seed, objective):
     rng = np.random.default_rng(seed)
     curves, weights = random_curves(rng, 4), rng.dirichlet(np.ones(4))
@@ -362,7 +362,7 @@ def test_no_group_is_refused():
 
 
 @given(st.integers(0, 10**6), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_split_sums_to_the_spend_and_is_as_near_to_the_shares_as_can_be(seed, unit):
     rng = np.random.default_rng(seed)
     groups = int(rng.integers(1, 7))

@@ -136,7 +136,7 @@ def test_noisy_returns_beat_equal_and_come_close_to_the_plan_that_knows():
     st.sampled_from(["power", "offset-power", "isotonic", "last-gain", "two-term"]),
     st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_counts_sum_to_what_was_asked_within_bounds(seed, objective, family, unit):
     rng = np.random.default_rng(seed)
     groups = int(rng.integers(1, 5))

@@ -154,7 +154,7 @@ def test_passes_over_sources_are_counted_by_the_laws_so_far():
     st.integers(0, 99),
     st.integers(0, 40),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_state_gives_all_that_follows(way, seed, moved):
     one = stream(seed)
     for count, law in way:

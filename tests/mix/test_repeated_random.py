@@ -40,7 +40,7 @@ def take(stream, rounds):
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if "official" not in spec])
 @given(rows=st.integers(3, 40), share=st.floats(0.05, 1.0), seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_round_has_m_different_rows(spec, rows, share, seed):  # oracle a
     size = round(share * rows)
     assume(size >= 1)
@@ -69,7 +69,7 @@ def test_k_rounds_of_a_kth_part_the_rows(ragged, k):  # oracle c
 
 
 @given(rows=st.integers(2, 40), share=st.floats(0.05, 1.0), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_visits_of_carried_rows_differ_by_one_at_most(rows, share, seed):  # oracle d
     assume(round(share * rows) >= 1)
     counts = np.zeros(rows, int)
@@ -85,7 +85,7 @@ def test_ten_rounds_of_three_of_ten_rows_visit_each_three_times():  # oracle d
 
 @pytest.mark.parametrize("spec", [*SPECS, "shuffled"])
 @given(data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_stream_goes_on_from_any_place(spec, data):  # oracle e
     share = data.draw(st.sampled_from([0.1, 0.3, 0.45, 0.7, 0.9]))
     spec = spec if spec == "shuffled" else f"{spec}:ratio={share}"

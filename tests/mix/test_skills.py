@@ -47,7 +47,7 @@ def test_lego_graph_of_the_published_script():
 
 
 @given(losses_of, st.floats(0, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_limits(losses, eta):
     np.testing.assert_allclose(skill_law(np.ones((5, 5)), losses, eta), 0.2)
     np.testing.assert_allclose(skill_law(LEGO, losses, eta=0), 0.2)
@@ -60,7 +60,7 @@ def test_limits(losses, eta):
 
 
 @given(losses_of)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_window_of_all_rounds_is_the_product_of_steps(losses):
     law = np.full(5, 0.2)
     for told in losses:

@@ -116,7 +116,7 @@ def test_what_is_kept_of_a_long_pair(llama, prompt, response, most, kept_prompt,
     assert reading.targets == kept_response
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 100))
 def test_every_reading_is_in_one_batch_that_fits(lengths, batch_tokens):
     readings = [scoring.Reading([0] * length, 1) for length in lengths]

@@ -95,7 +95,7 @@ def test_a_pair_is_a_candidate_as_often_as_the_bands_say():
 
 
 @given(st.lists(st.sets(st.integers(0, 30), min_size=1, max_size=12), min_size=1, max_size=25))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_link_is_false_and_equal_sets_are_one(sets):
     values = np.concatenate([np.sort(np.array(list(one), np.uint32)) for one in sets])
     starts = np.concatenate([[0], np.cumsum([len(one) for one in sets])])

@@ -20,7 +20,7 @@ def plain_walk(X, order, n, threshold):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 50), st.integers(1, 5), st.integers(0, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rows_are_those_of_a_plain_walk(seed, m, d, threshold):
     rng = np.random.default_rng(seed)
     X = rng.integers(-2, 3, (m, d)).astype(np.float32)

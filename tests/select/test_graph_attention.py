@@ -250,7 +250,7 @@ def test_a_tenth_of_every_class_is_held_out():
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=8), st.floats(0, 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_quotas_sum_to_the_budget_and_leave_no_class_empty(sizes, share):
     sizes = np.array(sizes)
     n = round(share * sizes.sum())

@@ -22,7 +22,7 @@ def plain_greedy(X, n):
 
 
 @given(st.integers(0, 10**6), st.sampled_from([2, 4, 8, 16, 32, 64]), st.integers(1, 6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_picks_are_those_of_a_plain_greedy_ties_included(seed, m, d):
     rng = np.random.default_rng(seed)
     # Small whole numbers and a power of two of rows: all is exact, and ties are many.

@@ -33,7 +33,7 @@ def texts_pool(texts):
     return sw.Pool.from_rows([{"text": text} for text in texts])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(alphabet="abAB_1 .!?\t", max_size=20), min_size=1), st.integers(1, 3))
 def test_hashes_tell_the_same_words_apart_as_a_dictionary(texts, ngrams):
     """With buckets enough, rows have equal bags of hashes where they have equal bags of words."""

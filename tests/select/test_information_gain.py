@@ -153,7 +153,7 @@ def test_within_the_bound_of_the_best_set():  # (e)
         assert greedy(as_tags(sets), score, spread, 4).objective[-1] >= 0.75 * best
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 10**6), st.data())
 def test_gains_fall_as_more_is_chosen(seed, data):  # (f)
     sets, score, spread, _ = random_case(seed, 10, 5)

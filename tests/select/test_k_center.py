@@ -23,7 +23,7 @@ def brute_force(X, n, first):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60), st.sampled_from([1, 2, 5, 256, 257, 600]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_picks_are_those_of_brute_force_ties_included(seed, m, d):
     rng = np.random.default_rng(seed)
     # Small whole numbers: squares are exact in float32, and ties and duplicates are many.
@@ -98,7 +98,7 @@ def test_speed():
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 3, 20]), st.sampled_from([1, 8, 50]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_following_few_rows_changes_nothing(seed, few, block):
     rng = np.random.default_rng(seed)
     X = rng.integers(-2, 3, (120, 3)).astype(np.float32)

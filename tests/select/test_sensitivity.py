@@ -50,7 +50,7 @@ def select(A, n, name, p, rng, **knobs):
 # --- chances and draws ----------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 60), st.integers(0, 10**6), st.floats(0, 12))
 def test_chances_sum_to_the_budget(m, seed, spread):
     rng = np.random.default_rng(seed)

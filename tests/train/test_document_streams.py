@@ -26,7 +26,7 @@ LENGTHS = st.lists(st.integers(1, 12), min_size=4, max_size=12)
 
 
 @given(LENGTHS, st.sampled_from([1, 2, 4]), st.integers(1, 9), st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_token_is_scored_once_save_the_first_of_each_stream(lengths, rows, length, data):
     shift = data.draw(st.integers(1, length))
     documents = library(lengths)

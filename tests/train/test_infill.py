@@ -29,7 +29,7 @@ documents = st.lists(st.integers(2, 99), max_size=40)
 ratios = st.tuples(st.floats(0.01, 0.95), st.floats(0.01, 0.95)).map(sorted)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(documents, ratios, st.booleans(), st.integers(0, 2**31))
 def test_spans_are_put_back_and_stand_where_they_should(ids, ratio, touching, seed):
     rng = np.random.default_rng(seed)
@@ -53,7 +53,7 @@ def test_spans_are_put_back_and_stand_where_they_should(ids, ratio, touching, se
     assert touching or not touched
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(documents, st.integers(0, 2**31))
 def test_the_middle_is_put_back(ids, seed):
     made = prefix_suffix_middle(ids, MARKS, np.random.default_rng(seed))
@@ -75,7 +75,7 @@ def pieces_of(ids):
     return [*pieces, piece] if piece else pieces
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(documents.filter(len), min_size=1, max_size=4), st.integers(0, 2**31))
 def test_documents_are_corrupted_each_by_itself(texts, seed):
     packed = [token for text in texts for token in (*text, MARKS.end)]

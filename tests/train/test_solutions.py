@@ -238,7 +238,7 @@ def check(known):
 
 
 @given(st.lists(st.tuples(statements(), st.booleans()), max_size=25), st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_beginning_is_one_of_another(sequence, most):
     known = Solutions(most)
     for code, full in sequence:
@@ -252,7 +252,7 @@ def test_no_beginning_is_one_of_another(sequence, most):
 
 
 @given(*[st.lists(st.tuples(statements(), st.booleans()), max_size=12)] * 2)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_merged_buffers_hold_what_either_knew(first, second):
     stores = [SolutionStore(), SolutionStore()]
     for store, sequence in zip(stores, (first, second), strict=True):
