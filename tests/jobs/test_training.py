@@ -152,6 +152,7 @@ def test_a_rival_with_other_knobs_draws_beside_the_loop(tmp_path):
     assert len(keys) % 8 == 0
     assert len(keys) > 32  # its steps are cheaper, and so more of them
     assert record["rival"]["knobs"] == {"samples": 2}
+    assert record["rival"]["loop"] == "raft:samples=2"
 
 
 def test_without_a_rival_the_report_says_so(tmp_path):

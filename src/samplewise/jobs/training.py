@@ -236,7 +236,7 @@ def _run_rival(
     pace = Pace(**orjson.loads(plan.read_bytes()))
     theirs = run_course(rival, bench, pace, folder, progress, name=RIVAL)
     return Beside(
-        name=rival.name,
+        name=rival.label(mine.loop) if type(rival) is type(mine.loop) else rival.name,
         title=rival.title(),
         knobs=rival.settings(),
         unit=pace.unit,

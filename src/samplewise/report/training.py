@@ -46,7 +46,7 @@ class Beside:
     Parameters
     ----------
     name, title : str
-        Of the rival.
+        Of the rival; the name says how it differs where it is of one kind with the loop.
     knobs : mapping
         Of the rival.
     unit : str
