@@ -55,7 +55,7 @@ def compare(loops: list[str], steps: int) -> dict[str, Any]:
 def show(groups: dict[str, Any]) -> None:
     """Print the tables."""
     for name, group in groups.items():
-        table = Table("", "accuracy", "difference", "interval", "length", title=name)
+        table = Table("", "main figure", "difference", "interval", "length", title=name)
         for row in group["loops"]:
             away = ["", ""]
             if row["difference"] is not None:
